@@ -34,12 +34,18 @@ struct RecordHeader {
 };
 static_assert(sizeof(RecordHeader) == 16);
 
-// Head of every reply to a call that waits; the call's own reply fields follow.
+// Head of every reply to a call that waits. `completed` transfer ids (uint64_t each) follow, then the
+// call's own reply fields.
 struct ReplyHeader {
-  int32_t result;    // CUresult of the call itself
-  int32_t deferred;  // first CUresult kept from asynchronous calls since the last reply; 0 if none
+  int32_t result;      // CUresult of the call itself
+  int32_t deferred;    // first CUresult kept from asynchronous calls since the last reply; 0 if none
+  uint32_t completed;  // asynchronous device-to-host transfers that are complete now and were not told yet;
+                       // the client fetches and places their bytes before the waiting call returns
+  uint32_t reserved;   // 0
 };
-static_assert(sizeof(ReplyHeader) == 8);
+static_assert(sizeof(ReplyHeader) == 16);
+
+inline constexpr uint32_t kPendingTransfersMax = 4096;  // device-to-host, per session
 
 // Takes the next record off a batch. False at the end and on a malformed record; `malformed` says which.
 inline bool nextRecord(std::span<const std::byte>& batch, RecordHeader& header,
