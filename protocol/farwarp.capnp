@@ -1,0 +1,84 @@
+# The typed methods between a client and gpud. Driver calls travel packed inside `batch` (record.h);
+# everything rare, and everything that is not a driver call, is a method of its own.
+@0xb14b974fb39f51fb;
+
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("farwarp::rpc");
+
+interface Gpud {
+  # Bootstrap of every connection, after the preamble.
+  hello @0 (client :ClientHello) -> (server :ServerHello, session :Session);
+  # Control connections only.
+  attachBulk @1 (token :Data) -> (bulk :Bulk);
+  # Bulk connections only; `token` is the one of the session's ServerHello.
+}
+
+interface Session {
+  submit @0 (seq :UInt64, batch :Data) -> stream;
+  # Calls that nobody waits for. `seq` counts submits and calls together, from 1, without gaps.
+  call @1 (seq :UInt64, batch :Data) -> (reply :Data);
+  # A batch whose last record is waited for.
+  stats @2 () -> (stats :SessionStats);
+  setCallbacks @3 (client :Client) -> ();
+  close @4 () -> (stats :SessionStats);
+  # The session ends as if the process had ended; the reply carries its final figures.
+}
+
+interface Client {
+  # What gpud calls in the client: device printf and assert output, later host callbacks.
+  output @0 (text :Data) -> ();
+}
+
+interface Bulk {
+  # `head`, `data` and `tail` are one run of bytes. `data` starts at a multiple of 8 in the sender's
+  # memory, so that it can be sent from where it is; `head` and `tail` have fewer than 8 bytes each.
+  put @0 (transfer :UInt64, offset :UInt64, head :Data, data :Data, tail :Data) -> stream;
+  get @1 (transfer :UInt64, offset :UInt64, length :UInt32)
+      -> (transfer :UInt64, offset :UInt64, head :Data, data :Data, tail :Data);
+}
+
+struct ClientHello {
+  clientVersion @0 :Text;
+  specVersion @1 :UInt32;
+  pid @2 :UInt32;
+  program @3 :Text;
+  cudaVersion @4 :Int32;
+}
+
+struct ServerHello {
+  serverVersion @0 :Text;
+  specVersion @1 :UInt32;
+  token @2 :Data;
+  driverVersion @3 :Int32;
+  deviceKind @4 :Text;
+  devices @5 :List(Device);
+  batchBytesMax @6 :UInt32;
+  chunkBytesMax @7 :UInt32;
+  pendingTransfersMax @8 :UInt32;
+}
+
+struct Device {
+  name @0 :Text;
+  uuid @1 :Data;
+  totalMemoryBytes @2 :UInt64;
+  computeMajor @3 :Int32;
+  computeMinor @4 :Int32;
+  pciBusId @5 :Text;
+  streamPriorityLeast @6 :Int32;
+  streamPriorityGreatest @7 :Int32;
+  attributeIds @8 :List(Int32);
+  attributeValues @9 :List(Int32);
+  limitIds @10 :List(Int32);
+  limitValues @11 :List(UInt64);
+}
+
+struct SessionStats {
+  calls @0 :UInt64;
+  waitingCalls @1 :UInt64;
+  bytesIn @2 :UInt64;
+  bytesOut @3 :UInt64;
+  launches @4 :UInt64;
+  kernelNs @5 :UInt64;
+  busyNs @6 :UInt64;
+  method @7 :Text;
+}

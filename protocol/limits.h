@@ -1,0 +1,26 @@
+// Limits on everything that a peer can send, in one place. Each has a test.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "protocol/record.h"
+
+namespace farwarp::wire {
+
+inline constexpr size_t kChunkBytesMax = 1u << 20;  // data of one bulk put or get
+inline constexpr size_t kMessageSegmentsMax = 16;   // ours have 1 to 3
+inline constexpr size_t kMessageBytesMax = 12u
+                                           << 20;  // one message: a batch of 8 MiB and its frame
+inline constexpr size_t kStreamWindowBytes = 32u << 20;  // unacknowledged submits or puts
+inline constexpr size_t kIncomingCallBytesMax = 64u
+                                                << 20;  // of calls that gpud has not answered yet
+inline constexpr uint32_t kOutstandingCallsMax = 4096;  // waiting calls per session
+inline constexpr uint32_t kOutstandingGetsMax = 256;    // chunk requests per bulk connection
+inline constexpr size_t kReplyBytesMax = kBatchBytesMax;
+inline constexpr uint64_t kTransferBytesMax = uint64_t{1} << 40;
+inline constexpr size_t kHelloStringBytesMax = 1024;  // version, program name, device name
+inline constexpr uint32_t kDevicesMax = 64;
+inline constexpr uint32_t kDeviceAttributesMax = 1024;
+
+}  // namespace farwarp::wire

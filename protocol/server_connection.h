@@ -1,0 +1,110 @@
+// gpud's end of one connection of a session, on the caller's KJ loop (uv_event_port.h).
+//
+// A worker makes a ServerConnection for its control connection and one for each bulk connection,
+// all with the same SessionHandler and after the preambles were exchanged. Everything runs on the
+// thread of the loop. The peer is untrusted: what breaks the protocol ends the connection with a
+// reason.
+#pragma once
+
+#include <kj/async.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "protocol/errors.h"
+#include "protocol/hello.h"
+#include "protocol/limits.h"
+#include "protocol/uv_event_port.h"
+
+namespace farwarp::wire {
+
+// The answer to one call(). Keeps the call's batch alive as long as it exists. Use on the loop's
+// thread only. Destroying it unanswered fails that call in the client.
+class CallReply {
+ public:
+  virtual ~CallReply() = default;
+  // Answers with a copy of `bytes` (at most kReplyBytesMax). The batch is gone after this.
+  virtual void send(std::span<const std::byte> bytes) = 0;
+  // Room for the answer, to be filled in place and then sent with sendBuffer(). Zero-filled;
+  // 8-aligned.
+  virtual std::span<std::byte> buffer(size_t bytes) = 0;
+  virtual void sendBuffer() = 0;
+  // Fails the call; `reason` reaches the client's log.
+  virtual void fail(const std::string& reason) = 0;
+};
+
+// Bytes for one bulk get. `owner` is kept until they are on the wire.
+struct GetResult {
+  std::span<const std::byte> bytes;
+  kj::Own<void> owner;
+};
+
+class SessionHandler {
+ public:
+  virtual ~SessionHandler() = default;
+
+  // Once per session. False refuses it with a sentence in `refusal`, which the user sees.
+  virtual bool hello(const ClientHello& client, ServerHello& server, std::string& refusal) = 0;
+
+  // Batches in the order of their sequence numbers, without gaps, submits and calls together.
+  // `batch` is 8-aligned and stays valid until the returned promise resolves, or `reply` is
+  // answered or destroyed. The next batch may come before that of a call is answered, but waits for
+  // the promise of a submit.
+  virtual kj::Promise<void> submit(uint64_t seq, std::span<const std::byte> batch) = 0;
+  virtual void call(uint64_t seq, std::span<const std::byte> batch, kj::Own<CallReply> reply) = 0;
+
+  virtual SessionStats stats() = 0;
+
+  // Where bytes [offset, offset + length) of an upload belong; they are received straight into it.
+  // The memory must stay valid until putArrived for the same range, or putAborted. Empty refuses
+  // the chunk and ends the connection (for example: the transfer is unknown and none may be
+  // announced by data).
+  virtual std::span<std::byte> destinationFor(uint64_t transfer, uint64_t offset,
+                                              uint32_t length) = 0;
+  // The bytes are there. The next chunk waits for the promise.
+  virtual kj::Promise<void> putArrived(uint64_t transfer, uint64_t offset, uint32_t length) = 0;
+  // The connection ended between destinationFor and putArrived.
+  virtual void putAborted(uint64_t transfer, uint64_t offset, uint32_t length) {
+    (void)transfer, (void)offset, (void)length;
+  }
+
+  // Bytes [offset, offset + length) of a download, as soon as they are there. A rejected promise
+  // fails the client's get.
+  virtual kj::Promise<GetResult> get(uint64_t transfer, uint64_t offset, uint32_t length) = 0;
+
+  // The client ended the session in good order; nothing more comes from it.
+  virtual void closeRequested() {}
+  // A connection ended, for whatever reason: a sentence for the log. Called once per connection,
+  // from the loop; destroy the ServerConnection later, not inside. `kind` tells control from bulk.
+  virtual void disconnected(ConnectionKind kind, Trouble trouble, const std::string& reason) = 0;
+};
+
+class ServerConnection {
+ public:
+  // Takes ownership of `fd`. The loop of `port` must be current (WaitScope). For bulk connections
+  // `token` is the session's; a client that names another is refused.
+  ServerConnection(UvEventPort& port, int fd, ConnectionKind kind, const SessionToken& token,
+                   SessionHandler& handler);
+  ~ServerConnection() noexcept(false);
+  ServerConnection(const ServerConnection&) = delete;
+  ServerConnection& operator=(const ServerConnection&) = delete;
+
+  // Sends output of device printf or assert to the client, if it asked for it. Best effort.
+  void sendOutput(std::span<const std::byte> text);
+
+  // Ends the connection because the peer broke the rules or the session is over. The handler gets
+  // disconnected() with this reason.
+  void abort(Trouble trouble, const std::string& reason);
+
+  uint64_t bytesReceived() const;
+  uint64_t bytesSent() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace farwarp::wire
