@@ -1,0 +1,139 @@
+#include "driver/integrity.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <vector>
+
+#include "driver/driver_front.h"
+
+namespace farwarp {
+namespace {
+
+constexpr size_t kBlock = 16;
+
+// RFC 1319's substitution: the identity of 0..255 shuffled with the decimal digits of pi.
+constexpr uint8_t kPiSubstitution[256] = {
+    0x29, 0x2e, 0x43, 0xc9, 0xa2, 0xd8, 0x7c, 0x01, 0x3d, 0x36, 0x54, 0xa1, 0xec, 0xf0, 0x06, 0x13,
+    0x62, 0xa7, 0x05, 0xf3, 0xc0, 0xc7, 0x73, 0x8c, 0x98, 0x93, 0x2b, 0xd9, 0xbc, 0x4c, 0x82, 0xca,
+    0x1e, 0x9b, 0x57, 0x3c, 0xfd, 0xd4, 0xe0, 0x16, 0x67, 0x42, 0x6f, 0x18, 0x8a, 0x17, 0xe5, 0x12,
+    0xbe, 0x4e, 0xc4, 0xd6, 0xda, 0x9e, 0xde, 0x49, 0xa0, 0xfb, 0xf5, 0x8e, 0xbb, 0x2f, 0xee, 0x7a,
+    0xa9, 0x68, 0x79, 0x91, 0x15, 0xb2, 0x07, 0x3f, 0x94, 0xc2, 0x10, 0x89, 0x0b, 0x22, 0x5f, 0x21,
+    0x80, 0x7f, 0x5d, 0x9a, 0x5a, 0x90, 0x32, 0x27, 0x35, 0x3e, 0xcc, 0xe7, 0xbf, 0xf7, 0x97, 0x03,
+    0xff, 0x19, 0x30, 0xb3, 0x48, 0xa5, 0xb5, 0xd1, 0xd7, 0x5e, 0x92, 0x2a, 0xac, 0x56, 0xaa, 0xc6,
+    0x4f, 0xb8, 0x38, 0xd2, 0x96, 0xa4, 0x7d, 0xb6, 0x76, 0xfc, 0x6b, 0xe2, 0x9c, 0x74, 0x04, 0xf1,
+    0x45, 0x9d, 0x70, 0x59, 0x64, 0x71, 0x87, 0x20, 0x86, 0x5b, 0xcf, 0x65, 0xe6, 0x2d, 0xa8, 0x02,
+    0x1b, 0x60, 0x25, 0xad, 0xae, 0xb0, 0xb9, 0xf6, 0x1c, 0x46, 0x61, 0x69, 0x34, 0x40, 0x7e, 0x0f,
+    0x55, 0x47, 0xa3, 0x23, 0xdd, 0x51, 0xaf, 0x3a, 0xc3, 0x5c, 0xf9, 0xce, 0xba, 0xc5, 0xea, 0x26,
+    0x2c, 0x53, 0x0d, 0x6e, 0x85, 0x28, 0x84, 0x09, 0xd3, 0xdf, 0xcd, 0xf4, 0x41, 0x81, 0x4d, 0x52,
+    0x6a, 0xdc, 0x37, 0xc8, 0x6c, 0xc1, 0xab, 0xfa, 0x24, 0xe1, 0x7b, 0x08, 0x0c, 0xbd, 0xb1, 0x4a,
+    0x78, 0x88, 0x95, 0x8b, 0xe3, 0x63, 0xe8, 0x6d, 0xe9, 0xcb, 0xd5, 0xfe, 0x3b, 0x00, 0x1d, 0x39,
+    0xf2, 0xef, 0xb7, 0x0e, 0x66, 0x58, 0xd0, 0xe4, 0xa6, 0x77, 0x72, 0xf8, 0xeb, 0x75, 0x4b, 0x0a,
+    0x31, 0x44, 0x50, 0xb4, 0x8f, 0xed, 0x1f, 0x1a, 0xdb, 0x99, 0x8d, 0x33, 0x9f, 0x11, 0x83, 0x14};
+
+// The key by which a driver shows that it belongs to this family of runtimes.
+constexpr uint8_t kIntegrityKey[16] = {0x14, 0x6a, 0xdd, 0xae, 0x53, 0xa9, 0xa7, 0x52,
+                                       0xaa, 0x08, 0x41, 0x36, 0x0b, 0xf5, 0x5a, 0x9f};
+
+// The state of RFC 1319: 48 bytes that mix, and a running checksum.
+class Md2 {
+ public:
+  void update(const uint8_t* block) {
+    for (size_t i = 0; i < kBlock; ++i) {
+      last_ = checksum_[i] ^= kPiSubstitution[block[i] ^ last_];
+    }
+    mix(block);
+  }
+  // `tail` is what is left of the message, less than a block.
+  Digest finish(std::span<const uint8_t> tail) {
+    uint8_t block[kBlock];
+    const uint8_t pad = static_cast<uint8_t>(kBlock - tail.size());
+    std::memset(block, pad, kBlock);
+    if (!tail.empty()) std::memcpy(block, tail.data(), tail.size());
+    update(block);
+    uint8_t checksum[kBlock];
+    std::memcpy(checksum, checksum_, kBlock);
+    mix(checksum);
+    Digest digest;
+    std::memcpy(digest.data(), state_, kBlock);
+    return digest;
+  }
+
+ private:
+  void mix(const uint8_t* block) {
+    for (size_t i = 0; i < kBlock; ++i) {
+      state_[kBlock + i] = block[i];
+      state_[2 * kBlock + i] = block[i] ^ state_[i];
+    }
+    uint8_t t = 0;
+    for (unsigned round = 0; round < 18; ++round) {
+      for (uint8_t& byte : state_) t = byte ^= kPiSubstitution[t];
+      t = static_cast<uint8_t>(t + round);
+    }
+  }
+
+  uint8_t state_[3 * kBlock] = {};
+  uint8_t checksum_[kBlock] = {};
+  uint8_t last_ = 0;
+};
+
+// Appends a value as it lies in memory; the message is little endian, as the machine is.
+template <typename T>
+void append(std::vector<uint8_t>& message, const T& value) {
+  const auto* bytes = reinterpret_cast<const uint8_t*>(&value);
+  message.insert(message.end(), bytes, bytes + sizeof value);
+}
+
+}  // namespace
+
+Digest md2(std::span<const uint8_t> message) {
+  Md2 hash;
+  size_t at = 0;
+  for (; message.size() - at >= kBlock; at += kBlock) hash.update(message.data() + at);
+  return hash.finish(message.subspan(at));
+}
+
+Digest hmacMd2(std::span<const uint8_t> key, std::span<const uint8_t> message) {
+  uint8_t padded[kBlock] = {};
+  Digest hashed;
+  if (key.size() > kBlock) {
+    hashed = md2(key);
+    key = hashed;
+  }
+  if (!key.empty()) std::memcpy(padded, key.data(), key.size());
+
+  std::vector<uint8_t> inner, outer;
+  inner.reserve(kBlock + message.size());
+  for (uint8_t byte : padded) {
+    inner.push_back(byte ^ 0x36);
+    outer.push_back(byte ^ 0x5c);
+  }
+  inner.insert(inner.end(), message.begin(), message.end());
+  const Digest digest = md2(inner);
+  outer.insert(outer.end(), digest.begin(), digest.end());
+  return md2(outer);
+}
+
+Digest integrityAnswer(DriverFront& front, const IntegrityInput& input) {
+  std::vector<uint8_t> message;
+  append(message, static_cast<uint32_t>(front.driverVersion()));
+  append(message, input.version);
+  append(message, static_cast<uint32_t>(getpid()));
+  append(message, static_cast<uint32_t>(pthread_self()));
+  append(message, input.interface_table);
+  append(message, input.integrity_table);
+  append(message, input.check_function);
+  append(message, input.unix_seconds);
+  const int devices = front.deviceCount();
+  for (int i = 0; i < devices; ++i) {
+    const DeviceIdentity identity = front.deviceIdentity(i);
+    append(message, identity.uuid);
+    append(message, identity.pci_domain);
+    append(message, identity.pci_bus);
+    append(message, identity.pci_device);
+  }
+  return hmacMd2(kIntegrityKey, message);
+}
+
+}  // namespace farwarp
