@@ -1,0 +1,73 @@
+"""What the sample programs must print, computed again here without CUDA.
+
+The programs check themselves; this says besides that the bytes they checked are the ones meant, so a
+sample that compares a wrong result with itself does not pass.
+"""
+
+import struct
+
+MASK_32 = 0xFFFFFFFF
+MASK_64 = 0xFFFFFFFFFFFFFFFF
+
+
+def mixed(index):
+    """The samples' pseudo-random 32 bits for an index (kernels/samples/sample.h)."""
+    x = (index * 0x9E3779B9 + 0x7F4A7C15) & MASK_32
+    x = (x ^ (x >> 16)) * 0x21F0AAAD & MASK_32
+    x = (x ^ (x >> 15)) * 0x735A2D97 & MASK_32
+    return x ^ (x >> 15)
+
+
+def checksum(data):
+    """64-bit FNV-1a, as the samples print it."""
+    value = 0xCBF29CE484222325
+    for byte in data:
+        value = (value ^ byte) * 0x100000001B3 & MASK_64
+    return f"{value:016x}"
+
+
+def vector_add(size):
+    sums = [0.5 * (mixed(i) % 4096) + 0.25 * (mixed(i + size) % 4096) for i in range(size)]
+    return f"vectorAdd: {size} elements, checksum {checksum(struct.pack(f'<{size}f', *sums))}: right\n"
+
+
+def matrix_mul(size):
+    count = size * size
+    a = [mixed(i) % 16 for i in range(count)]
+    b = [mixed(i + count) % 16 for i in range(count)]
+    columns = [b[column::size] for column in range(size)]
+    rows = [a[row * size : (row + 1) * size] for row in range(size)]
+    product = [sum(x * y for x, y in zip(row, column)) for row in rows for column in columns]
+    return (f"matrixMul: {size} x {size}, "
+            f"checksum {checksum(struct.pack(f'<{count}f', *product))}: right\n")
+
+
+def reduction(size):
+    numbers = [mixed(i) for i in range(size)]
+    return (f"reduction: {size} numbers, sum {sum(numbers)}, least {min(numbers)}, "
+            f"greatest {max(numbers)}: right\n")
+
+
+def histogram(size):
+    bins = [0] * 256
+    for i in range(size):
+        bins[min(mixed(i) & 0xFF, mixed(i) >> 8 & 0xFF)] += 1
+    fullest = bins.index(max(bins))
+    return (f"histogram: {size} bytes, fullest bin {fullest} with {bins[fullest]}, "
+            f"checksum {checksum(struct.pack('<256I', *bins))}: right\n")
+
+
+def streams(half):
+    squares = [mixed(i) ** 2 & MASK_32 for i in range(2 * half)]
+    folded = [(3 * squares[i] + squares[half + i]) & MASK_32 for i in range(half)]
+    return (f"streams: 2 x {half} numbers, "
+            f"checksum {checksum(struct.pack(f'<{half}I', *folded))}: right\n")
+
+
+EXPECTED = {
+    "vectorAdd": vector_add,
+    "matrixMul": matrix_mul,
+    "reduction": reduction,
+    "histogram": histogram,
+    "streams": streams,
+}

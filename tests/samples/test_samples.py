@@ -1,0 +1,60 @@
+"""Goal: an unmodified program gives the same result wherever its CUDA calls go.
+
+Method: one sample program, built in one way, runs with several sizes (a single element, less than a
+warp, a ragged last block) in three ways: in-process on the CPU device, through gpud over a Unix socket,
+and through gpud over TCP. Every run must end with 0 and its stdout must be, byte for byte, what oracle.py
+computes without CUDA. A way that fails does not stop the others, so that one run shows all that is wrong.
+
+usage: test_samples.py BUILD_FOLDER PROGRAM [VARIANT]
+"""
+
+import sys
+
+import oracle
+from gpud_process import Build, Gpud, run
+
+SIZES = {
+    "vectorAdd": (1, 31, 10001),
+    "matrixMul": (1, 16, 53),
+    "reduction": (1, 33, 30011),
+    "histogram": (1, 100, 20011),
+    "streams": (1, 3, 5003),
+}
+
+
+def complaints(way, command, environment, expected):
+    """Runs `command` and lists, as sentences, what is not as it must be."""
+    result = run(command, environment)
+    wrong = []
+    if result.returncode != 0:
+        wrong.append(f"the exit status is {result.returncode}; it must be 0")
+    if result.stdout != expected.encode():
+        wrong.append(f"stdout is {result.stdout!r}; it must be {expected.encode()!r}")
+    if wrong:
+        wrong.append(f"stderr is {result.stderr.decode(errors='replace')!r}")
+    return [f"{way}: {' '.join(map(str, command))}: {sentence}." for sentence in wrong]
+
+
+def main():
+    build = Build(sys.argv[1])
+    name, variant = sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else ""
+    program = build.sample(name, variant)
+    failures, runs = [], 0
+    with Gpud(build) as gpud:
+        for size in SIZES[name]:
+            expected = oracle.EXPECTED[name](size)
+            command = [program, str(size)]
+            for way, prefix, environment in (
+                ("in-process", [], build.in_process()),
+                ("unix socket", *build.remote(gpud.unix)),
+                ("tcp", *build.remote(gpud.tcp)),
+            ):
+                failures += complaints(way, prefix + command, environment, expected)
+                runs += 1
+    if failures:
+        failures.append("gpud's own output: " + gpud.output())
+        sys.exit("\n".join(failures))
+    print(f"{runs} runs of {program.name} gave the expected bytes.")
+
+
+main()
