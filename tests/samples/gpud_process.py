@@ -98,14 +98,19 @@ class Gpud:
             env=self.build.environment(), pass_fds=[ready_for_gpud], stdin=subprocess.DEVNULL,
             stdout=self.log, stderr=self.log)
         os.close(ready_for_gpud)
-        with open(ready, "rb") as pipe:
-            endpoints = pipe.read().decode().split()  # ends when gpud has written and closed it
-        tcp = [endpoint for endpoint in endpoints if endpoint.startswith("tcp:")]
-        if not tcp:
-            self.process.kill()
-            self.process.wait()
-            raise AssertionError(f"gpud did not become ready; it said: {self.output()}")
-        self.tcp = tcp[0].removeprefix("tcp:")
+        listening = []
+        with open(ready) as lines:  # "listening ENDPOINT" for each, then "ready"; ends early if gpud does
+            for line in lines:
+                words = line.split()
+                if words == ["ready"]:
+                    break
+                listening.append(words[1])
+            else:
+                self.process.kill()
+                self.process.wait()
+                raise AssertionError(f"gpud did not become ready; it said: {self.output()}")
+        [tcp] = [endpoint for endpoint in listening if endpoint.startswith("tcp:")]
+        self.tcp = tcp.removeprefix("tcp:")
         return self
 
     def workers(self):
