@@ -32,6 +32,8 @@ RememberedRead& rememberedSlot(CUcontext context, const void* key) {
 
 }  // namespace
 
+ContextLocalStorage::ContextLocalStorage() { g_changes.fetch_add(1, std::memory_order_release); }
+
 CUresult ContextLocalStorage::put(CUcontext context, void* key, void* value,
                                   Destructor destructor) {
   if (context == nullptr) return CUDA_ERROR_INVALID_CONTEXT;

@@ -14,6 +14,10 @@ namespace farwarp {
 
 class ContextLocalStorage {
  public:
+  ContextLocalStorage();
+  ContextLocalStorage(const ContextLocalStorage&) = delete;
+  ContextLocalStorage& operator=(const ContextLocalStorage&) = delete;
+
   using Destructor = void (*)(CUcontext context, void* key, void* value);
 
   // Keeps `value` under (context, key), replacing what was there without running its destructor.
