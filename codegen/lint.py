@@ -1,0 +1,2 @@
+def run(plan, repository, cuda_home):
+    return []
