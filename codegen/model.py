@@ -80,6 +80,7 @@ class Function:
     spec: dict
     derived_from: str = ""   # whose spec a derived entry follows
     per_thread_form: str = ""  # name of the _ptds or _ptsz form of this function
+    mock_steps: list = field(default_factory=list)  # set by plan.py
 
     @property
     def unsupported(self):
@@ -120,6 +121,7 @@ class Model:
         self.proc_address = json.loads((self.root / "facts" / PROC_ADDRESS).read_text())
         self.handles = load_toml(self.root / "spec/handles.toml")
         self.structs = load_toml(self.root / "spec/structs.toml")
+        self.mock = load_toml(self.root / "spec/mock.toml")
         self.handle_of = {cuda: name for name, handle in self.handles.items()
                           for cuda in handle["cuda"]}
         self.ids = read_ids(self.root / "spec/ids.lock")

@@ -94,12 +94,14 @@ class Plan:
         self.record_of = {}
         self.bodies = []
         self.handlers = []
-        self.mock_behaviours = []
+        self.mock_behaviours = model.mock["behaviours"]
         for function in self.functions:
             if function.remote and not function.flavour:
                 self.plan_remote(function)
             elif function.call_class in ("async", "sync") and not function.flavour:
                 self.check_via(function)
+        for function in self.functions:
+            function.mock_steps = self.mock_steps(function) if not function.unsupported else []
         self.check_structs()
         model.raise_problems()
 
@@ -320,6 +322,35 @@ class Plan:
             elif has_pointers(facts, self.model.handle_of) and not entry.get("pointers"):
                 self.problem(f"{name} holds pointers or handles; its entry in structs.toml must say "
                              f"under `pointers` who keeps them from being followed.")
+
+    # The mock driver -----------------------------------------------------------------------------
+
+    def mock_steps(self, function):
+        """What the mock driver does with each parameter: check, destroy, demand, create or clear."""
+        steps = []
+        for param in function.params:
+            ctype = param.type
+            handle = self.model.handle_of.get(ctype.base, "")
+            if ctype.pointers == 0 and handle:
+                kind = "destroy" if param.spec.get("destroys") else "check"
+                steps.append({"kind": kind, "handle": handle, "value": param.name})
+            elif ctype.pointers == 0 or param.spec.get("dir") == "in":
+                continue
+            elif ctype.pointers == 2 and ctype.base in ("void", "char") and \
+                    param.name in ("pp", "pfn", "pStr", "name", "ppExportTable"):
+                steps.append({"kind": "demand", "name": param.name})
+            elif ctype.pointers == 1 and not ctype.const and ctype.kind not in ("void", "callback") \
+                    and ctype.base != "char" and not param.spec.get("count"):
+                steps += self.mock_result(param, handle)
+        return steps
+
+    def mock_result(self, param, handle):
+        demand = [] if param.spec.get("null") else [{"kind": "demand", "name": param.name}]
+        if not handle:
+            return demand + [{"kind": "clear", "name": param.name}]
+        pointer = param.type.base in self.model.facts["handles"]
+        cast = f"static_cast<{param.type.base}>" if pointer else f"reinterpret_cast<{param.type.base}>"
+        return demand + [{"kind": "create", "name": param.name, "handle": handle, "cast": cast}]
 
     # What other parts ask ------------------------------------------------------------------------
 
