@@ -1,10 +1,10 @@
 """Goal: a sample that goes wrong says so, so that the other tests of this folder can fail at all.
 
 Method: every sample runs with arguments it must refuse (2, naming the argument and its limits), and with
-no driver at all (3, naming the call and the error); with a driver that accepts every call and executes no
-kernel it must find its result wrong (1).
+no device at all (3, naming the call and the error). With a library preloaded whose launches succeed and
+execute nothing, it must find its result wrong (1) on the CPU device that gives the right one otherwise.
 
-usage: test_exit_codes.py BUILD_FOLDER
+usage: test_exit_codes.py BUILD_FOLDER [NO_LAUNCH_LIBRARY]
 """
 
 import sys
@@ -33,8 +33,10 @@ def main():
             check(build, name, arguments, build.environment(), 2, words)
         check(build, name, [], build.environment(CUDA_VISIBLE_DEVICES="", LD_LIBRARY_PATH="/nowhere"),
               3, ["failed: cudaError"])
-        idle = build.folder / "lib/mock"
-        check(build, name, ["64"], build.environment(LD_LIBRARY_PATH=str(idle)), 1, [": wrong"])
+        if len(sys.argv) > 2:
+            environment = build.in_process()
+            environment["LD_PRELOAD"] += ":" + sys.argv[2]
+            check(build, f"{name}_shared", ["64"], environment, 1, ["wrong"])
 
 
 main()
