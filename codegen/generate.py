@@ -32,6 +32,7 @@ OUTPUTS = [
     "client_calls_gen.cc", "worker_dispatch_gen.h", "worker_dispatch_gen.cc", "cpu_calls_gen.h",
     "cpu_exports_gen.cc", "stub_exports_gen.h", "stub_exports_gen.cc", "mock_calls_gen.h",
     "mock_driver_gen.cc", "mock_exports_gen.cc", "wire_records_gen_test.cc",
+    "stand_ins_gen_test.cc",
 ]
 
 
