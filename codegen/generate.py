@@ -19,7 +19,7 @@ import jinja2
 
 import lint
 import show
-from model import Model, ROOT, SpecError
+from model import CLASSES, Model, ROOT, SpecError
 from plan import Plan
 
 REPOSITORY = ROOT.parent
@@ -67,6 +67,8 @@ def context_of(plan):
         "bodies": plan.bodies,
         "handlers": plan.handlers,
         "chapters": chapter_list(model),
+        "coverage": [coverage_row(chapter) for chapter in chapter_list(model)],
+        "total": coverage_row(types.SimpleNamespace(name="", title="", functions=model.functions)),
         "behaviours": set(plan.mock_behaviours),
         "cuda_version": model.facts["cuda_version"],
     }
@@ -107,10 +109,27 @@ def chapter_list(model):
         plain = [f for f in members if not f.flavour and f.call_class]
         chapters.append(types.SimpleNamespace(
             name=name, title=title, functions=members,
+            plain_supported=plain, by_reason=reasons_of(members),
             client_calls=[f for f in plain if f.client_hook],
             worker_calls=[f for f in plain if f.remote and f.worker_hook],
             cpu_calls=[f for f in plain if f.on_cpu_device]))
     return chapters
+
+
+def reasons_of(members):
+    """(reason, names) of what a chapter does not support."""
+    reasons = {}
+    for function in sorted(members, key=lambda f: f.name):
+        if function.unsupported and not function.flavour:
+            reasons.setdefault(function.unsupported, []).append(function.name)
+    return list(reasons.items())
+
+
+def coverage_row(chapter):
+    plain = [f for f in chapter.functions if not f.flavour]
+    counts = {name: sum(f.call_class == name for f in plain) for name in CLASSES}
+    return {"title": chapter.title, "anchor": chapter.title.lower().replace(" ", "-"),
+            "functions": len(plain), "supported": sum(counts.values()), **counts}
 
 
 def render(plan):

@@ -264,10 +264,13 @@ def load_toml(path):
 
 
 def read_ids(path):
+    return parse_ids(path.read_text()) if path.exists() else {}
+
+
+def parse_ids(text):
+    """`name = number` per line; text behind # is a comment."""
     ids = {}
-    if not path.exists():
-        return ids
-    for line in path.read_text().splitlines():
+    for line in text.splitlines():
         line = line.split("#")[0].strip()
         if line:
             name, number = re.fullmatch(r"(\w+) = (\d+)", line).groups()

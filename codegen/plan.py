@@ -113,17 +113,18 @@ class Plan:
     def plan_remote(self, function):
         arguments = []
         spec_wire = function.spec.get("wire", {})
-        derived = not function.client_hook or not function.worker_hook
-        if "args" in spec_wire and derived:
+        derived = "args" not in spec_wire
+        if not derived and not (function.client_hook and function.worker_hook):
             self.problem(f"{function.name} gives wire.args, so both its bodies must be hand-written: "
                          f"hook = [\"client\", \"worker\"].")
             return
         if derived:
             arguments = self.derive_arguments(function)
-        args = self.explicit_fields(function, "args") if "args" in spec_wire else \
-            [self.argument_field(a) for a in arguments if a.role not in ("out", "out_null")]
-        reply = self.explicit_fields(function, "reply") if "args" in spec_wire else \
-            [self.argument_field(a) for a in arguments if a.role in ("out", "out_null")]
+            args = [self.argument_field(a) for a in arguments if a.role not in ("out", "out_null")]
+            reply = [self.argument_field(a) for a in arguments if a.role in ("out", "out_null")]
+        else:
+            args = self.explicit_fields(function, "args")
+            reply = self.explicit_fields(function, "reply")
         if function.call_class == "async" and reply:
             self.problem(f"{function.name} is async, so it can have no reply fields.")
         self.add_record("Args", function, args)
