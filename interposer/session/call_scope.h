@@ -9,6 +9,7 @@
 #include <span>
 
 #include "driver_calls_gen.h"  // enum class CallId : uint16_t
+#include "protocol/client_connection.h"
 #include "protocol/handle_id.h"
 #include "protocol/record.h"
 #include "wire_records_gen.h"
@@ -26,12 +27,11 @@ enum CallNeeds : uint32_t {
 
 class CallScope {
  public:
-  CallScope(CallId call, uint16_t flags = 0) : call_(call), flags_(flags) {}
-  ~CallScope();
+  explicit CallScope(CallId call, uint16_t flags = 0) : call_(call), flags_(flags) {}
   CallScope(const CallScope&) = delete;
   CallScope& operator=(const CallScope&) = delete;
 
-  // Checks fork, initialisation, a lost connection and the current context. Connects on first need.
+  // Checks fork, initialisation, a lost connection and the current context.
   [[nodiscard]] CUresult enter(uint32_t needs);
 
   // Translates a handle that the program passed. `allow_null`: 0 passes as 0. A value that is not a
@@ -40,11 +40,21 @@ class CallScope {
   [[nodiscard]] CUresult use(wire::HandleType type, const void* handle, uint64_t& wire_id,
                              bool allow_null = false);
 
-  // Chooses the id of an object that this call creates, and takes it back if the call fails.
+  // Chooses the id of an object that this call creates, and takes it back if the call fails. It ends
+  // with the current context, or with `parent`, a live id, if that is given; parent 0: with nothing.
   [[nodiscard]] CUresult create(wire::HandleType type, uint64_t& wire_id);
+  [[nodiscard]] CUresult create(wire::HandleType type, uint64_t& wire_id, uint64_t parent,
+                                void* object);
   void abandon(uint64_t wire_id);
   // The object is gone; its id is never valid again.
   void destroy(uint64_t wire_id);
+
+  // Bytes that belong to the next record but travel on the bulk connection, as `transfer`. They are
+  // sent right behind the record and may be reused when submit or call returns.
+  void upload(uint64_t transfer, std::span<const std::byte> data) {
+    transfer_ = transfer;
+    upload_ = data;
+  }
 
   // Appends the call to the session's batch and returns without waiting (class async).
   template <typename Args>
@@ -67,20 +77,26 @@ class CallScope {
     args.encode(at);
     std::span<const std::byte> body;
     CUresult result = endRecordAndWait(body);
-    if (transportFailed()) return result;
+    // A call that failed need not fill its reply.
+    if (transport_failed_ || (body.empty() && result != CUDA_SUCCESS)) return result;
     if (!reply.decode(body)) return malformedReply();
     return result;
   }
 
+  // The same with a record of another call, for bodies that end in a call which has a record.
+  void sendAs(CallId call) { call_ = call; }
+  void sendAs(CallId call, uint16_t flags) { call_ = call, flags_ = flags; }
+
+  // Valid after enter().
   Client& client() { return *client_; }
   ThreadState& thread() { return *thread_; }
 
  private:
+  CUresult connectionTrouble(wire::Trouble trouble);
   // Locks the log and makes room for a record with `bytes` of body. Holds the lock until end*().
   CUresult beginRecord(size_t bytes, std::byte*& at);
   CUresult endRecord();
   CUresult endRecordAndWait(std::span<const std::byte>& body);
-  bool transportFailed() const { return transport_failed_; }
   CUresult malformedReply();
 
   CallId call_;
@@ -88,7 +104,9 @@ class CallScope {
   bool transport_failed_ = false;
   Client* client_ = nullptr;
   ThreadState* thread_ = nullptr;
-  void* reply_ = nullptr;  // owner of the bytes that `call` decoded from
+  uint64_t transfer_ = 0;
+  std::span<const std::byte> upload_;
+  wire::Reply reply_;  // owner of the bytes that `call` decoded from
 };
 
 }  // namespace farwarp::client

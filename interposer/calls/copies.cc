@@ -1,0 +1,158 @@
+// Copies. Small data travels in the record, more than kInlineDataMax on the bulk connection.
+#include "interposer/calls/copies.h"
+
+#include <cstring>
+
+namespace farwarp::client {
+namespace {
+
+// How much the client knows about a device address.
+enum class Place { inside, outside, unknown };
+
+// An address that is in no known allocation may still be good (memory that a kernel told the program
+// of); gpud's driver decides then, and the call waits for its word.
+Place placeOf(Client& client, CUdeviceptr address, size_t bytes) {
+  const std::optional<Allocation> memory = client.allocations.findDevice(address);
+  if (!memory) return Place::unknown;
+  return bytes <= memory->bytes - (address - memory->base) ? Place::inside : Place::outside;
+}
+
+// Waits for one copy's stream, in the context that it was started in.
+CUresult waitForStream(CallScope& outer, const Transfers::Pending& pending) {
+  outer.thread().contexts.push_back(pending.context);
+  CallScope scope(CallId::cuStreamSynchronize, pending.flags);
+  CUresult result = scope.enter(0);
+  if (result == CUDA_SUCCESS) {
+    wire::Args_cuStreamSynchronize args;
+    args.hStream = pending.stream;
+    wire::Reply_cuStreamSynchronize reply;
+    result = scope.call(args, reply);
+  }
+  outer.thread().contexts.pop_back();
+  return result;
+}
+
+// The stream has been waited for, so gpud has told of the copy; if not, nothing more will come of it.
+CUresult settle(CallScope& scope, uint64_t number, const Transfers::Pending& pending) {
+  const CUresult result = waitForStream(scope, pending);
+  if (result != CUDA_SUCCESS) scope.client().transfers.forget(number);
+  return result;
+}
+
+template <typename Args, typename Reply>
+CUresult sendUpload(CallScope& scope, Args& args, const void* from, size_t bytes, Place place) {
+  const std::span<const std::byte> data(static_cast<const std::byte*>(from), bytes);
+  args.bytes = bytes;
+  if (bytes <= wire::kInlineDataMax) {
+    args.data = data;
+  } else {
+    args.transfer = scope.client().transfers.nextNumber();
+    scope.upload(args.transfer, data);
+  }
+  if (place == Place::inside) return scope.submit(args);
+  Reply reply;
+  return scope.call(args, reply);
+}
+
+bool isPinned(Client& client, const void* start, size_t bytes) {
+  const std::optional<Allocation> memory = client.allocations.findHost(idOf(start));
+  return memory && bytes <= memory->bytes - (idOf(start) - memory->base);
+}
+
+// Into pageable memory, or any memory of a synchronous copy: the bytes are there on return.
+CUresult downloadNow(CallScope& scope, void* to, CUdeviceptr from, size_t bytes, uint64_t stream) {
+  scope.sendAs(CallId::cuMemcpyDtoH_v2);
+  wire::Args_cuMemcpyDtoH_v2 args;
+  args.src = from;
+  args.bytes = bytes;
+  args.stream = stream;
+  if (bytes > wire::kInlineDataMax) args.transfer = scope.client().transfers.nextNumber();
+  wire::Reply_cuMemcpyDtoH_v2 reply;
+  FARWARP_TRY(scope.call(args, reply));
+  if (args.transfer == 0) {
+    if (reply.data.size() != bytes) return CUDA_ERROR_UNKNOWN;
+    std::memcpy(to, reply.data.data(), bytes);
+    return CUDA_SUCCESS;
+  }
+  std::span<std::byte> destination(static_cast<std::byte*>(to), bytes);
+  return scope.client().trouble(scope.client().connection().get(args.transfer, destination));
+}
+
+// Into pinned memory: returns at once; the bytes are there when a later wait returns.
+CUresult downloadLater(CallScope& scope, void* to, CUdeviceptr from, size_t bytes, uint64_t stream,
+                       uint16_t flags) {
+  Transfers& transfers = scope.client().transfers;
+  wire::Args_cuMemcpyDtoHAsync_v2 args;
+  args.src = from;
+  args.bytes = bytes;
+  args.stream = stream;
+  args.transfer = transfers.nextNumber();
+  Transfers::Pending pending;
+  pending.destination = to;
+  pending.bytes = bytes;
+  pending.stream = stream;
+  pending.flags = flags;
+  pending.context = scope.thread().current();
+  while (!transfers.add(args.transfer, pending)) {
+    const auto oldest = transfers.findAny();
+    if (oldest) FARWARP_TRY(settle(scope, oldest->first, oldest->second));
+  }
+  const CUresult result = scope.submit(args);
+  if (result != CUDA_SUCCESS) transfers.forget(args.transfer);
+  return result;
+}
+
+}  // namespace
+
+CUresult settlePending(CallScope& scope, const void* start, size_t bytes) {
+  while (const auto overlap = scope.client().transfers.findOverlap(start, bytes)) {
+    FARWARP_TRY(settle(scope, overlap->first, overlap->second));
+    // A copy that is not told of after its stream was waited for has failed in gpud.
+    scope.client().transfers.forget(overlap->first);
+  }
+  return CUDA_SUCCESS;
+}
+
+CUresult copyToDevice(CUdeviceptr to, const void* from, size_t bytes, const CopyWhere& where) {
+  CallScope scope(where.async ? CallId::cuMemcpyHtoDAsync_v2 : CallId::cuMemcpyHtoD_v2,
+                  where.flags);
+  FARWARP_TRY(scope.enter(kNeedsInit | kNeedsContext));
+  uint64_t stream = 0;
+  FARWARP_TRY(scope.use(wire::HandleType::stream, where.stream, stream, true));
+  if (bytes == 0) return CUDA_SUCCESS;
+  if (from == nullptr || to == 0) return CUDA_ERROR_INVALID_VALUE;
+  const Place place = placeOf(scope.client(), to, bytes);
+  if (place == Place::outside) return CUDA_ERROR_INVALID_VALUE;
+  FARWARP_TRY(settlePending(scope, from, bytes));
+  if (where.async) {
+    wire::Args_cuMemcpyHtoDAsync_v2 args;
+    args.dst = to;
+    args.stream = stream;
+    return sendUpload<wire::Args_cuMemcpyHtoDAsync_v2, wire::Reply_cuMemcpyHtoDAsync_v2>(
+        scope, args, from, bytes, place);
+  }
+  wire::Args_cuMemcpyHtoD_v2 args;
+  args.dst = to;
+  return sendUpload<wire::Args_cuMemcpyHtoD_v2, wire::Reply_cuMemcpyHtoD_v2>(scope, args, from,
+                                                                            bytes, place);
+}
+
+CUresult copyToHost(void* to, CUdeviceptr from, size_t bytes, const CopyWhere& where) {
+  CallScope scope(where.async ? CallId::cuMemcpyDtoHAsync_v2 : CallId::cuMemcpyDtoH_v2,
+                  where.flags);
+  FARWARP_TRY(scope.enter(kNeedsInit | kNeedsContext));
+  uint64_t stream = 0;
+  FARWARP_TRY(scope.use(wire::HandleType::stream, where.stream, stream, true));
+  if (bytes == 0) return CUDA_SUCCESS;
+  if (to == nullptr || from == 0) return CUDA_ERROR_INVALID_VALUE;
+  const Place place = placeOf(scope.client(), from, bytes);
+  if (place == Place::outside) return CUDA_ERROR_INVALID_VALUE;
+  // Bytes of an earlier copy must not arrive on top of these.
+  FARWARP_TRY(settlePending(scope, to, bytes));
+  if (where.async && place == Place::inside && isPinned(scope.client(), to, bytes)) {
+    return downloadLater(scope, to, from, bytes, stream, where.flags);
+  }
+  return downloadNow(scope, to, from, bytes, stream);
+}
+
+}  // namespace farwarp::client

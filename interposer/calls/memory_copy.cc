@@ -1,0 +1,74 @@
+// The copy functions of the memory chapter. Copies on the device have generated bodies.
+#include <cstring>
+
+#include "interposer/calls/copies.h"
+
+namespace farwarp::client::calls {
+namespace {
+
+bool perThread(uint16_t flags) { return (flags & wire::kPerThreadDefaultStream) != 0; }
+
+// cuMemcpy between two host addresses: ordered behind the stream's earlier work, then done here.
+CUresult copyOnHost(void* to, const void* from, size_t bytes, const CopyWhere& where) {
+  const DriverTable& table = kClientTable;
+  FARWARP_TRY(perThread(where.flags) ? table.cuStreamSynchronize_ptsz(where.stream)
+                                     : table.cuStreamSynchronize(where.stream));
+  std::memmove(to, from, bytes);
+  return CUDA_SUCCESS;
+}
+
+CUresult copyOnDevice(CUdeviceptr to, CUdeviceptr from, size_t bytes, const CopyWhere& where) {
+  const DriverTable& table = kClientTable;
+  if (where.async) {
+    return perThread(where.flags)
+               ? table.cuMemcpyDtoDAsync_v2_ptsz(to, from, bytes, where.stream)
+               : table.cuMemcpyDtoDAsync_v2(to, from, bytes, where.stream);
+  }
+  return perThread(where.flags) ? table.cuMemcpyDtoD_v2_ptds(to, from, bytes)
+                                : table.cuMemcpyDtoD_v2(to, from, bytes);
+}
+
+// The program names two addresses and no direction: memory of the device is known, the rest is host.
+CUresult copyAnywhere(CUdeviceptr to, CUdeviceptr from, size_t bytes, const CopyWhere& where) {
+  if (bytes == 0) return CUDA_SUCCESS;
+  if (to == 0 || from == 0) return CUDA_ERROR_INVALID_VALUE;
+  const AllocationMap& allocations = Client::get().allocations;
+  const bool to_device = allocations.findDevice(to).has_value();
+  const bool from_device = allocations.findDevice(from).has_value();
+  if (to_device && from_device) return copyOnDevice(to, from, bytes, where);
+  if (to_device) return copyToDevice(to, reinterpret_cast<const void*>(from), bytes, where);
+  if (from_device) return copyToHost(reinterpret_cast<void*>(to), from, bytes, where);
+  return copyOnHost(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes,
+                    where);
+}
+
+}  // namespace
+
+CUresult cuMemcpy(CUdeviceptr to, CUdeviceptr from, size_t bytes, uint16_t record_flags) {
+  return copyAnywhere(to, from, bytes, {nullptr, record_flags, false});
+}
+
+CUresult cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream,
+                       uint16_t record_flags) {
+  return copyAnywhere(to, from, bytes, {stream, record_flags, true});
+}
+
+CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void* from, size_t bytes, uint16_t record_flags) {
+  return copyToDevice(to, from, bytes, {nullptr, record_flags, false});
+}
+
+CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t bytes, CUstream stream,
+                              uint16_t record_flags) {
+  return copyToDevice(to, from, bytes, {stream, record_flags, true});
+}
+
+CUresult cuMemcpyDtoH_v2(void* to, CUdeviceptr from, size_t bytes, uint16_t record_flags) {
+  return copyToHost(to, from, bytes, {nullptr, record_flags, false});
+}
+
+CUresult cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t bytes, CUstream stream,
+                              uint16_t record_flags) {
+  return copyToHost(to, from, bytes, {stream, record_flags, true});
+}
+
+}  // namespace farwarp::client::calls

@@ -1,0 +1,74 @@
+// What is known of a stream without asking: its context, its device, and that it does not capture.
+#include "interposer/calls/body.h"
+
+namespace farwarp::client::calls {
+namespace {
+
+// The context that a stream belongs to; special streams are those of the current one.
+CUresult contextOf(CallScope& scope, CUstream stream, Context*& context) {
+  FARWARP_TRY(scope.enter(kNeedsInit | kNeedsContext));
+  uint64_t id = 0;
+  FARWARP_TRY(scope.use(wire::HandleType::stream, stream, id, true));
+  context = &currentContext(scope);
+  if (!wire::isSpecialHandle(wire::HandleType::stream, id)) {
+    context = scope.client().contexts.find(handleOf<CUcontext>(scope.client().handles.parent(id)));
+  }
+  return context == nullptr ? CUDA_ERROR_CONTEXT_IS_DESTROYED : CUDA_SUCCESS;
+}
+
+CUresult notCapturing(CallId call, CUstream stream, CUstreamCaptureStatus* status) {
+  CallScope scope(call);
+  Context* context = nullptr;
+  FARWARP_TRY(contextOf(scope, stream, context));
+  if (status == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  *status = CU_STREAM_CAPTURE_STATUS_NONE;
+  return CUDA_SUCCESS;
+}
+
+}  // namespace
+
+CUresult cuStreamGetCtx(CUstream stream, CUcontext* handle, uint16_t record_flags) {
+  CallScope scope(CallId::cuStreamGetCtx, record_flags);
+  Context* context = nullptr;
+  FARWARP_TRY(contextOf(scope, stream, context));
+  if (handle == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  *handle = handleOf<CUcontext>(context->id);
+  return CUDA_SUCCESS;
+}
+
+CUresult cuStreamGetCtx_v2(CUstream stream, CUcontext* handle, CUgreenCtx* green,
+                           uint16_t record_flags) {
+  FARWARP_TRY(calls::cuStreamGetCtx(stream, handle, record_flags));
+  if (green != nullptr) *green = nullptr;
+  return CUDA_SUCCESS;
+}
+
+CUresult cuStreamGetDevice(CUstream stream, CUdevice* device, uint16_t record_flags) {
+  CallScope scope(CallId::cuStreamGetDevice, record_flags);
+  Context* context = nullptr;
+  FARWARP_TRY(contextOf(scope, stream, context));
+  if (device == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  *device = context->device;
+  return CUDA_SUCCESS;
+}
+
+CUresult cuStreamIsCapturing(CUstream stream, CUstreamCaptureStatus* status,
+                             uint16_t record_flags) {
+  return notCapturing(CallId::cuStreamIsCapturing, stream, status);
+}
+
+CUresult cuStreamGetCaptureInfo_v2(CUstream stream, CUstreamCaptureStatus* status, cuuint64_t* id,
+                                   CUgraph* graph, const CUgraphNode** dependencies,
+                                   size_t* count, uint16_t record_flags) {
+  // CUDA sets the other results only for a stream that captures.
+  return notCapturing(CallId::cuStreamGetCaptureInfo_v2, stream, status);
+}
+
+CUresult cuStreamGetCaptureInfo_v3(CUstream stream, CUstreamCaptureStatus* status, cuuint64_t* id,
+                                   CUgraph* graph, const CUgraphNode** dependencies,
+                                   const CUgraphEdgeData** edges, size_t* count,
+                                   uint16_t record_flags) {
+  return notCapturing(CallId::cuStreamGetCaptureInfo_v3, stream, status);
+}
+
+}  // namespace farwarp::client::calls

@@ -1,0 +1,25 @@
+// The subcommands of farwarp. Each returns the exit status of the process.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace farwarp::cli {
+
+inline constexpr int kExitUsage = 2;
+inline constexpr int kExitCannotRun = 126;  // as a shell gives it
+inline constexpr int kExitNotFound = 127;
+
+struct RunOptions {
+  std::string server;  // empty: what FARWARP_SERVER says
+  bool stats = false;
+  std::vector<std::string> program;  // and its arguments
+};
+
+// Replaces this process with the program, prepared to use gpud. Returns only on failure.
+int runProgram(const RunOptions& options);
+
+// Prints the sessions in a log that gpud wrote, one line each and a line of sums.
+int printSessions(const std::string& path);
+
+}  // namespace farwarp::cli

@@ -1,0 +1,44 @@
+// The farwarp command: runs programs on a gpud, and shows what gpud recorded about them.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "interposer/cli/commands.h"
+
+int main(int argc, char** argv) {
+  CLI::App app{"Farwarp: runs unmodified CUDA programs on a GPU in another machine."};
+  app.require_subcommand(1);
+  app.footer("Environment: FARWARP_SERVER names the gpud when --server does not; FARWARP_STATS=1 is\n"
+             "--stats; FARWARP_LOG=FILE (or stderr) writes down connections and failed calls.");
+
+  farwarp::cli::RunOptions run;
+  CLI::App* run_command = app.add_subcommand("run", "Run a program; its CUDA calls go to a gpud");
+  run_command->usage("Usage: farwarp run [--server HOST:PORT|unix:PATH] [--stats] -- PROGRAM [ARGS...]");
+  run_command->add_option("--server", run.server,
+                          "The gpud to use: HOST:PORT or unix:PATH (default: FARWARP_SERVER)");
+  run_command->add_flag("--stats", run.stats,
+                        "When the program ends, print calls, waiting calls, bytes, and kernel time");
+  run_command->add_option("PROGRAM", run.program, "The program and its arguments")->required();
+  run_command->positionals_at_end();
+  run_command->footer("Everything behind the program's name is the program's own:\n"
+                      "  farwarp run --server gpu1:4810 -- ./vectorAdd --size 1000\n"
+                      "Exit status: the program's; 127 when it is not found, 126 when it cannot be run.");
+
+  std::string log;
+  CLI::App* sessions_command =
+      app.add_subcommand("sessions", "Print a table of the sessions in a log that gpud wrote");
+  sessions_command->add_option("FILE", log, "gpud's session log (JSON lines)")->required();
+
+  CLI::App* version_command = app.add_subcommand("version", "Print the version");
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : farwarp::cli::kExitUsage;
+  }
+  if (version_command->parsed()) {
+    std::printf("farwarp %s\n", FARWARP_VERSION);
+    return 0;
+  }
+  if (sessions_command->parsed()) return farwarp::cli::printSessions(log);
+  return farwarp::cli::runProgram(run);
+}

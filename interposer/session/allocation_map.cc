@@ -1,0 +1,88 @@
+#include "interposer/session/allocation_map.h"
+
+#include <mutex>
+
+namespace farwarp::client {
+
+const Allocation* AllocationMap::lookup(const Ranges& ranges, uint64_t address) {
+  auto at = ranges.upper_bound(address);
+  if (at == ranges.begin()) return nullptr;
+  --at;
+  return address - at->second.base < at->second.bytes ? &at->second : nullptr;
+}
+
+bool AllocationMap::add(Allocation allocation) {
+  if (allocation.bytes == 0 || allocation.base + allocation.bytes < allocation.base) return false;
+  std::unique_lock lock(mutex_);
+  Ranges& ranges = allocation.kind == AllocationKind::device ? device_ : host_;
+  auto next = ranges.lower_bound(allocation.base);
+  if (next != ranges.end() && next->second.base < allocation.base + allocation.bytes) return false;
+  if (lookup(ranges, allocation.base) != nullptr) return false;
+  allocation.buffer = next_buffer_++;
+  ranges.emplace(allocation.base, allocation);
+  return true;
+}
+
+std::optional<Allocation> AllocationMap::take(Ranges& ranges, uint64_t base) {
+  auto at = ranges.find(base);
+  if (at == ranges.end()) return std::nullopt;
+  Allocation gone = at->second;
+  ranges.erase(at);
+  return gone;
+}
+
+std::optional<Allocation> AllocationMap::removeDevice(uint64_t base) {
+  std::unique_lock lock(mutex_);
+  return take(device_, base);
+}
+
+std::optional<Allocation> AllocationMap::removeHost(uint64_t base) {
+  std::unique_lock lock(mutex_);
+  return take(host_, base);
+}
+
+std::optional<Allocation> AllocationMap::find(uint64_t address) const {
+  std::shared_lock lock(mutex_);
+  if (const Allocation* found = lookup(device_, address)) return *found;
+  if (const Allocation* found = lookup(host_, address)) return *found;
+  return std::nullopt;
+}
+
+std::optional<Allocation> AllocationMap::findDevice(uint64_t address) const {
+  std::shared_lock lock(mutex_);
+  const Allocation* found = lookup(device_, address);
+  return found == nullptr ? std::nullopt : std::optional(*found);
+}
+
+std::optional<Allocation> AllocationMap::findHost(uint64_t address) const {
+  std::shared_lock lock(mutex_);
+  const Allocation* found = lookup(host_, address);
+  return found == nullptr ? std::nullopt : std::optional(*found);
+}
+
+bool AllocationMap::setSyncMemops(uint64_t address, bool on) {
+  std::unique_lock lock(mutex_);
+  const Allocation* found = lookup(device_, address);
+  if (found == nullptr) return false;
+  device_.at(found->base).sync_memops = on;
+  return true;
+}
+
+std::vector<Allocation> AllocationMap::removeContext(uint64_t context) {
+  std::unique_lock lock(mutex_);
+  std::erase_if(device_, [&](const auto& entry) { return entry.second.context == context; });
+  std::vector<Allocation> host;
+  std::erase_if(host_, [&](const auto& entry) {
+    if (entry.second.context != context) return false;
+    host.push_back(entry.second);
+    return true;
+  });
+  return host;
+}
+
+void AllocationMap::removeOwner(uint64_t owner) {
+  std::unique_lock lock(mutex_);
+  std::erase_if(device_, [&](const auto& entry) { return entry.second.owner == owner; });
+}
+
+}  // namespace farwarp::client

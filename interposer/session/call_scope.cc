@@ -1,0 +1,135 @@
+#include "interposer/session/call_scope.h"
+
+#include <cstring>
+#include <string>
+
+#include "driver/error_names.h"
+#include "interposer/session/client.h"
+#include "interposer/session/thread_state.h"
+
+namespace farwarp::client {
+
+using wire::HandleType;
+using wire::Trouble;
+
+CUresult CallScope::enter(uint32_t needs) {
+  client_ = &Client::get();
+  thread_ = &threadState();
+  thread_->countCall();
+  if (client_->phase() != Client::Phase::connected) [[unlikely]] return client_->phaseResult();
+  if ((needs & (kNeedsInit | kNeedsContext)) != 0 &&
+      !client_->initialised.load(std::memory_order_relaxed)) [[unlikely]] {
+    return CUDA_ERROR_NOT_INITIALIZED;
+  }
+  if ((needs & kNeedsContext) != 0) {
+    const CUcontext current = thread_->current();
+    if (current == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
+    const Context* context = client_->contexts.find(current);
+    if (context == nullptr || !context->active.load(std::memory_order_relaxed)) [[unlikely]] {
+      return CUDA_ERROR_CONTEXT_IS_DESTROYED;
+    }
+  }
+  return CUDA_SUCCESS;
+}
+
+CUresult CallScope::use(HandleType type, const void* handle, uint64_t& wire_id, bool allow_null) {
+  wire_id = reinterpret_cast<uint64_t>(handle);
+  if (wire_id == 0 && allow_null) return CUDA_SUCCESS;
+  if (wire::isSpecialHandle(type, wire_id)) return CUDA_SUCCESS;
+  const HandleType given = wire::HandleId(wire_id).type();
+  if (wire::handleTypeAccepts(type, given) && client_->handles.live(given, wire_id)) [[likely]] {
+    return CUDA_SUCCESS;
+  }
+  return wire::invalidHandleError(type);
+}
+
+CUresult CallScope::create(HandleType type, uint64_t& wire_id) {
+  return create(type, wire_id, reinterpret_cast<uint64_t>(thread_->current()), nullptr);
+}
+
+CUresult CallScope::create(HandleType type, uint64_t& wire_id, uint64_t parent, void* object) {
+  return client_->handles.create(type, parent, object, wire_id);
+}
+
+void CallScope::abandon(uint64_t wire_id) { client_->handles.abandon(wire_id); }
+
+void CallScope::destroy(uint64_t wire_id) {
+  std::vector<HandleTable::Removed> removed;
+  client_->handles.destroy(wire_id, &removed);
+  client_->release(removed);
+}
+
+CUresult CallScope::connectionTrouble(Trouble trouble) {
+  transport_failed_ = true;
+  return client_->trouble(trouble);
+}
+
+CUresult CallScope::beginRecord(size_t bytes, std::byte*& at) {
+  if (bytes > wire::kRecordBytesMax - sizeof(wire::RecordHeader)) {
+    return connectionTrouble(Trouble::tooLarge);
+  }
+  wire::RecordHeader header;
+  header.bytes = static_cast<uint32_t>(sizeof(header) + bytes);
+  header.call = static_cast<uint16_t>(call_);
+  header.flags = flags_;
+  header.context = wire::HandleId(reinterpret_cast<uint64_t>(thread_->current())).index();
+  header.thread = thread_->number;
+  if (Trouble trouble = client_->log.begin(header, at); trouble != Trouble::none) {
+    return connectionTrouble(trouble);
+  }
+  return CUDA_SUCCESS;
+}
+
+CUresult CallScope::endRecord() {
+  Trouble trouble = client_->log.append(/*now=*/transfer_ != 0);
+  if (trouble == Trouble::none && transfer_ != 0) {
+    trouble = client_->connection().put(transfer_, upload_);
+  }
+  return trouble == Trouble::none ? CUDA_SUCCESS : connectionTrouble(trouble);
+}
+
+CUresult CallScope::endRecordAndWait(std::span<const std::byte>& body) {
+  wire::Ticket ticket = client_->log.start();
+  wire::ClientConnection& connection = client_->connection();
+  if (ticket && transfer_ != 0) {
+    if (Trouble trouble = connection.put(transfer_, upload_); trouble != Trouble::none) {
+      return connectionTrouble(trouble);
+    }
+  }
+  if (Trouble trouble = connection.wait(std::move(ticket), reply_); trouble != Trouble::none) {
+    return connectionTrouble(trouble);
+  }
+  const std::span<const std::byte> bytes = reply_.bytes();
+  wire::ReplyHeader header;
+  if (bytes.size() < sizeof(header)) return malformedReply();
+  std::memcpy(&header, bytes.data(), sizeof(header));
+  if (header.completed > wire::kPendingTransfersMax ||
+      bytes.size() - sizeof(header) < header.completed * sizeof(uint64_t)) {
+    return malformedReply();
+  }
+  const size_t ids_bytes = header.completed * sizeof(uint64_t);
+  if (header.completed != 0) {
+    client_->transfers.complete(bytes.subspan(sizeof(header), ids_bytes), connection);
+  }
+  body = bytes.subspan(sizeof(header) + ids_bytes);
+
+  auto result = static_cast<CUresult>(header.result);
+  if (header.deferred != CUDA_SUCCESS) client_->kept_error.store(header.deferred);
+  if (result == CUDA_SUCCESS) {
+    result = static_cast<CUresult>(client_->kept_error.exchange(CUDA_SUCCESS));
+  }
+  if (result != CUDA_SUCCESS && client_->events.enabled()) {
+    const char* name = errorName(result);
+    client_->events.write(std::string(callName(call_)) + " returned " +
+                          (name == nullptr ? std::to_string(result) : std::string(name)) + ".");
+  }
+  return result;
+}
+
+CUresult CallScope::malformedReply() {
+  transport_failed_ = true;
+  client_->events.write(std::string("The reply to ") + callName(call_) + " is malformed.");
+  return CUDA_ERROR_UNKNOWN;
+}
+
+}  // namespace farwarp::client

@@ -1,0 +1,252 @@
+#include "interposer/session/client.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "driver/hidden_tables.h"
+#include "driver_calls_gen.h"
+#include "interposer/session/stats_text.h"
+#include "interposer/session/thread_state.h"
+
+#ifndef FARWARP_VERSION
+#error "FARWARP_VERSION is set by CMakeLists.txt."
+#endif
+
+namespace farwarp::client {
+
+using wire::Trouble;
+
+namespace {
+
+// Null until the first CUDA call; read by the handlers below, which must not make it.
+std::atomic<Client*> the_client{nullptr};
+
+void childAfterFork() {
+  if (Client* client = the_client.load()) client->afterForkInChild();
+}
+
+// Runs after all handlers of atexit, so after every destructor of a global object, and before the
+// process is gone.
+__attribute__((destructor)) void endOfProcess() {
+  if (Client* client = the_client.load()) client->atExit();
+}
+
+std::string programName() {
+  char path[4096];
+  const ssize_t length = readlink("/proc/self/exe", path, sizeof(path));
+  if (length <= 0) return "unknown";
+  std::string_view name(path, static_cast<size_t>(length));
+  name.remove_prefix(name.rfind('/') + 1);
+  return std::string(name.substr(0, wire::kHelloStringBytesMax));
+}
+
+}  // namespace
+
+Client& Client::get() {
+  static Client* const client = [] {
+    auto* made = new Client;
+    installHiddenTables(*made);
+    the_client.store(made);
+    pthread_atfork(nullptr, nullptr, childAfterFork);
+    return made;
+  }();
+  return *client;
+}
+
+Client::Client() : options(readOptions()) { events.open(options.log_path); }
+
+CUresult Client::phaseResult() const {
+  switch (phase()) {
+    case Phase::connected:
+      return CUDA_SUCCESS;
+    case Phase::unconnected:
+      return CUDA_ERROR_NOT_INITIALIZED;
+    case Phase::failed:
+    case Phase::lost:
+      return failure_.load(std::memory_order_relaxed);
+    case Phase::forked:
+      return CUDA_ERROR_NOT_INITIALIZED;
+    case Phase::exiting:
+      return CUDA_ERROR_DEINITIALIZED;
+  }
+  return CUDA_ERROR_UNKNOWN;
+}
+
+void Client::sayOnce(const std::string& sentence) {
+  events.write(sentence);
+  if (!said_.exchange(true)) printLine(sentence);
+}
+
+CUresult Client::connect() {
+  if (phase() != Phase::unconnected) return phaseResult();
+  const int error = errno;
+  std::lock_guard lock(connect_mutex_);
+  if (phase() != Phase::unconnected) return phaseResult();
+  const CUresult result = openSession();
+  if (result != CUDA_SUCCESS) failure_.store(result);
+  phase_.store(result == CUDA_SUCCESS ? Phase::connected : Phase::failed,
+               std::memory_order_release);
+  errno = error;
+  return result;
+}
+
+CUresult Client::openSession() {
+  if (options.server.empty()) {
+    sayOnce(
+        "No GPU: FARWARP_SERVER is not set. Set it to HOST:PORT or unix:PATH of a gpud, or start the "
+        "program with farwarp run --server.");
+    return CUDA_ERROR_NO_DEVICE;
+  }
+  if (std::string why = whyNotServer(options.server); !why.empty()) {
+    sayOnce("No GPU: FARWARP_SERVER is wrong: " + why);
+    return wire::toCudaResult(Trouble::badEndpoint);
+  }
+  wire::ClientHello hello;
+  hello.client_version = FARWARP_VERSION;
+  hello.spec_version = static_cast<uint32_t>(kDriverFunctionCount);
+  hello.pid = static_cast<uint32_t>(getpid());
+  hello.program = programName();
+  hello.cuda_version = CUDA_VERSION;
+  wire::ClientOptions connection_options;
+  connection_options.on_output = [](std::span<const std::byte> text) {
+    if (::write(STDOUT_FILENO, text.data(), text.size()) < 0) return;
+  };
+  wire::ConnectionError error;
+  connection_ = wire::ClientConnection::open(options.server, hello, connection_options, error);
+  if (connection_ == nullptr) {
+    sayOnce("No GPU: " + error.sentence);
+    return wire::toCudaResult(error.kind);
+  }
+  devices.fill(connection_->server());
+  driver_version_ = connection_->server().driver_version;
+  log.attach(*connection_);
+  events.write("Connected to " + options.server + ": gpud " + connection_->server().server_version +
+               ", " + std::to_string(devices.count()) + " devices.");
+  return contexts.makePrimaries(devices.count());
+}
+
+CUresult Client::trouble(Trouble trouble) {
+  if (trouble == Trouble::none) return CUDA_SUCCESS;
+  if (!connection_->dead()) {
+    events.write(std::string("A request failed: ") + wire::troubleName(trouble));
+    return wire::toCudaResult(trouble);
+  }
+  wire::ConnectionError reason = connection_->deathReason();
+  if (reason.kind == Trouble::none) reason.kind = trouble;
+  const CUresult result = wire::toCudaResult(reason.kind);
+  failure_.store(result);
+  Phase expected = Phase::connected;
+  if (phase_.compare_exchange_strong(expected, Phase::lost)) {
+    sayOnce(reason.sentence.empty() ? "The connection to gpud at " + options.server + " is lost."
+                                    : reason.sentence);
+  }
+  return result;
+}
+
+void Client::release(const std::vector<HandleTable::Removed>& removed) {
+  for (const HandleTable::Removed& gone : removed) {
+    const wire::HandleType type = wire::HandleId(gone.id).type();
+    if (type == wire::HandleType::module || type == wire::HandleType::library) {
+      allocations.removeOwner(gone.id);
+      // A module that came from a library shares the library's image.
+      auto* image = static_cast<Image*>(gone.object);
+      if (image != nullptr && image->id == gone.id) graveyard.bury(image);
+    }
+    if (type == wire::HandleType::context) contexts.retire(static_cast<Context*>(gone.object));
+  }
+}
+
+void Client::endContext(Context& context) {
+  const uint64_t id = context.id;
+  context.active = false;
+  std::vector<HandleTable::Removed> removed;
+  handles.destroyChildren(id, &removed);
+  std::vector<uint64_t> dependents;
+  {
+    std::lock_guard lock(context.mutex);
+    dependents.swap(context.dependents);
+  }
+  for (uint64_t dependent : dependents) handles.destroy(dependent, &removed);
+  release(removed);
+  for (const Allocation& allocation : allocations.removeContext(id)) {
+    if (allocation.kind == AllocationKind::pinned) {
+      ::free(reinterpret_cast<void*>(allocation.base));
+    }
+  }
+  contextLocalStorage().endContext(reinterpret_cast<CUcontext>(id));
+}
+
+int Client::driverVersion() {
+  static_cast<void>(connect());
+  return driver_version_;
+}
+
+int Client::deviceCount() { return devices.count(); }
+
+DeviceIdentity Client::deviceIdentity(int ordinal) {
+  DeviceIdentity identity{};
+  const Device* device = devices.find(ordinal);
+  if (device == nullptr) return identity;
+  std::memcpy(identity.uuid.bytes, device->snapshot().uuid.data(), sizeof(identity.uuid.bytes));
+  identity.pci_domain = device->value(CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID);
+  identity.pci_bus = device->value(CU_DEVICE_ATTRIBUTE_PCI_BUS_ID);
+  identity.pci_device = device->value(CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID);
+  return identity;
+}
+
+CUresult Client::primaryContext(CUcontext* context, CUdevice device) {
+  Context* primary = contexts.primary(device);
+  if (primary == nullptr) return CUDA_ERROR_INVALID_DEVICE;
+  *context = reinterpret_cast<CUcontext>(primary->id.load());
+  return CUDA_SUCCESS;
+}
+
+CUcontext Client::currentContext() { return threadState().current(); }
+
+CUresult Client::contextNumber(CUcontext context, uint64_t* number) {
+  if (context == nullptr) context = currentContext();
+  const Context* found = contexts.find(context);
+  if (found == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
+  *number = found->number;
+  return CUDA_SUCCESS;
+}
+
+void Client::afterForkInChild() {
+  // Nothing is locked here: another thread of the parent may have held any lock.
+  if (phase() == Phase::unconnected || phase() == Phase::failed) return;
+  phase_.store(Phase::forked);
+  if (connection_ != nullptr) connection_->abandonAfterFork();
+}
+
+void Client::atExit() {
+  const Phase before = phase();
+  if (before == Phase::connected) {
+    log.stopBackground();
+    static_cast<void>(log.flush());
+    if (options.stats) printStats();
+  } else if (before == Phase::lost) {
+    log.stopBackground();
+    if (options.stats) printStats();
+  }
+  if (before != Phase::forked) phase_.store(Phase::exiting);
+}
+
+void Client::printStats() {
+  SessionFigures figures;
+  figures.program = programName();
+  figures.server = options.server;
+  figures.calls = callsOfAllThreads();
+  figures.async_calls = log.asyncRecords();
+  figures.sync_calls = log.syncRecords();
+  figures.launches = launches.load();
+  wire::SessionStats server;
+  figures.server_known = connection_->stats(server) == Trouble::none;
+  figures.server_stats = server;
+  figures.connection = connection_->counters();
+  for (const std::string& line : statsLines(figures)) printLine(line);
+}
+
+}  // namespace farwarp::client

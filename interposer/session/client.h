@@ -1,0 +1,104 @@
+// The root of everything the client library keeps for the process.
+//
+// There is one, made by the first CUDA call and never destroyed: runtimes in shared libraries call in
+// after static destructors have run. Lock order: Contexts::transitions or Image::mutex, then the
+// session log's lock; all others are leaves.
+#pragma once
+
+#include <cuda.h>
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "driver/driver_front.h"
+#include "interposer/session/allocation_map.h"
+#include "interposer/session/contexts.h"
+#include "interposer/session/devices.h"
+#include "interposer/session/event_log.h"
+#include "interposer/session/handle_table.h"
+#include "interposer/session/images.h"
+#include "interposer/session/options.h"
+#include "interposer/session/session_log.h"
+#include "interposer/session/transfers.h"
+
+namespace farwarp::client {
+
+// What cuDriverGetVersion says when no gpud can be asked: the toolkit that this library is built for.
+inline constexpr int kDefaultDriverVersion = 13000;
+
+class Client final : public DriverFront {
+ public:
+  static Client& get();
+
+  enum class Phase : int {
+    unconnected,
+    connected,
+    failed,   // no gpud: never tried again, so that a program fails fast and with one message
+    lost,     // the connection broke
+    forked,   // this process is a child of the one that opened the session
+    exiting,  // the process ends; calls are answered here
+  };
+  Phase phase() const { return phase_.load(std::memory_order_acquire); }
+
+  // Connects if that was not tried yet. CUDA_SUCCESS when there is a session.
+  CUresult connect();
+  // What every call returns in this phase; CUDA_SUCCESS when connected.
+  CUresult phaseResult() const;
+
+  // Maps trouble of the connection to the call's result. Says so on stderr when the session is over.
+  CUresult trouble(wire::Trouble trouble);
+
+  // An asynchronous error that a reply told and its call could not return; the next one does.
+  std::atomic<int32_t> kept_error{CUDA_SUCCESS};
+
+  std::atomic<bool> initialised{false};  // cuInit succeeded
+
+  Options options;
+  EventLog events;
+  Devices devices;
+  HandleTable handles;
+  AllocationMap allocations;
+  Contexts contexts{handles};
+  Transfers transfers;
+  ImageGraveyard graveyard;
+  SessionLog log;
+  std::atomic<uint64_t> launches{0};
+  wire::ClientConnection& connection() { return *connection_; }
+
+  // Frees what belonged to objects that ended.
+  void release(const std::vector<HandleTable::Removed>& removed);
+  // The context is over in the client: its objects, memory and context-local storage.
+  void endContext(Context& context);
+
+  // DriverFront
+  int driverVersion() override;
+  int deviceCount() override;
+  DeviceIdentity deviceIdentity(int ordinal) override;
+  CUresult primaryContext(CUcontext* context, CUdevice device) override;
+  CUcontext currentContext() override;
+  CUresult contextNumber(CUcontext context, uint64_t* number) override;
+  size_t visitFunctions(CUmodule module,
+                        void (*visit)(void* user, CUfunction function, const char* name),
+                        void* user) override;
+
+  // For pthread_atfork and for the end of the process.
+  void afterForkInChild();
+  void atExit();
+
+ private:
+  Client();
+  void sayOnce(const std::string& sentence);
+  CUresult openSession();
+  void printStats();
+
+  std::atomic<Phase> phase_{Phase::unconnected};
+  std::mutex connect_mutex_;
+  std::unique_ptr<wire::ClientConnection> connection_;
+  std::atomic<CUresult> failure_{CUDA_SUCCESS};  // in phases failed and lost
+  std::atomic<bool> said_{false};
+  int driver_version_ = kDefaultDriverVersion;
+};
+
+}  // namespace farwarp::client

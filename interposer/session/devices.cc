@@ -1,0 +1,67 @@
+#include "interposer/session/devices.h"
+
+#include <algorithm>
+#include <cstdio>
+
+namespace farwarp::client {
+
+Device::Device(const wire::DeviceSnapshot& snapshot) : snapshot_(snapshot) {
+  for (const wire::DeviceAttribute& attribute : snapshot_.attributes) {
+    if (attribute.id <= 0 || attribute.id >= CU_DEVICE_ATTRIBUTE_MAX) continue;
+    values_[static_cast<size_t>(attribute.id)] = attribute.value;
+    known_.set(static_cast<size_t>(attribute.id));
+  }
+  auto limit = [this](CUdevice_attribute name) {
+    return static_cast<uint32_t>(std::max(0, value(name)));
+  };
+  limits_.grid_max[0] = limit(CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_X);
+  limits_.grid_max[1] = limit(CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Y);
+  limits_.grid_max[2] = limit(CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Z);
+  limits_.block_max[0] = limit(CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_X);
+  limits_.block_max[1] = limit(CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_Y);
+  limits_.block_max[2] = limit(CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_Z);
+  limits_.threads_per_block_max = limit(CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK);
+  limits_.threads_per_sm_max = limit(CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR);
+  limits_.blocks_per_sm_max = limit(CU_DEVICE_ATTRIBUTE_MAX_BLOCKS_PER_MULTIPROCESSOR);
+  limits_.registers_per_block = limit(CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_BLOCK);
+  limits_.registers_per_sm = limit(CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_MULTIPROCESSOR);
+  limits_.shared_per_block = limit(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK);
+  limits_.shared_per_block_optin = limit(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN);
+  limits_.shared_per_sm = limit(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR);
+  limits_.shared_reserved = limit(CU_DEVICE_ATTRIBUTE_RESERVED_SHARED_MEMORY_PER_BLOCK);
+  limits_.multiprocessors = limit(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
+  limits_.warp_size = std::max(1u, limit(CU_DEVICE_ATTRIBUTE_WARP_SIZE));  // it is divided by
+  limits_.cooperative_launch = value(CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH) != 0;
+  limits_.cluster_launch = value(CU_DEVICE_ATTRIBUTE_CLUSTER_LAUNCH) != 0;
+}
+
+std::optional<int> Device::attribute(CUdevice_attribute attribute) const {
+  const auto id = static_cast<size_t>(attribute);
+  if (id >= known_.size() || !known_[id]) return std::nullopt;
+  return values_[id];
+}
+
+void Devices::fill(const wire::ServerHello& hello) {
+  cpu_ = hello.device_kind == "cpu";
+  for (const wire::DeviceSnapshot& snapshot : hello.devices) devices_.emplace_back(snapshot);
+}
+
+int Devices::findByPciBusId(const char* text) const {
+  unsigned domain = 0, bus = 0, device = 0, function = 0;
+  if (std::sscanf(text, "%x:%x:%x.%x", &domain, &bus, &device, &function) < 3) {
+    domain = function = 0;
+    if (std::sscanf(text, "%x:%x.%x", &bus, &device, &function) < 2) return -1;
+  }
+  if (function != 0) return -1;
+  for (int i = 0; i < count(); ++i) {
+    const Device& candidate = devices_[static_cast<size_t>(i)];
+    if (candidate.value(CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID) == static_cast<int>(domain) &&
+        candidate.value(CU_DEVICE_ATTRIBUTE_PCI_BUS_ID) == static_cast<int>(bus) &&
+        candidate.value(CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID) == static_cast<int>(device)) {
+      return i;
+    }
+  }
+  return -1;
+}
+
+}  // namespace farwarp::client

@@ -1,0 +1,20 @@
+// What the environment tells the client library.
+#pragma once
+
+#include <string>
+
+namespace farwarp::client {
+
+struct Options {
+  std::string server;    // FARWARP_SERVER: HOST:PORT or unix:PATH; empty when not set
+  std::string log_path;  // FARWARP_LOG: file that gets a line per event, or "stderr"; empty: no log
+  bool stats = false;    // FARWARP_STATS: anything but "", "0", "no" prints figures at exit
+};
+
+// Reads the environment. Call once, before the first connection.
+Options readOptions();
+
+// Why `server` is not an address of a gpud, as a sentence; empty when it is one.
+std::string whyNotServer(const std::string& server);
+
+}  // namespace farwarp::client

@@ -1,0 +1,78 @@
+#include "interposer/session/transfers.h"
+
+#include <cstring>
+
+namespace farwarp::client {
+
+bool Transfers::add(uint64_t number, const Pending& pending) {
+  std::lock_guard lock(mutex_);
+  if (pending_.size() >= wire::kPendingTransfersMax) return false;
+  pending_.emplace(number, pending);
+  count_.store(pending_.size(), std::memory_order_release);
+  return true;
+}
+
+void Transfers::forget(uint64_t number) { finished(number); }
+
+void Transfers::finished(uint64_t number) {
+  {
+    std::lock_guard lock(mutex_);
+    pending_.erase(number);
+    count_.store(pending_.size(), std::memory_order_release);
+  }
+  placed_.notify_all();
+}
+
+void Transfers::place(uint64_t number, const Pending& pending, wire::ClientConnection& connection) {
+  // A failure here means that the connection died, which every later call reports, or that gpud
+  // refused a number it named itself; the destination's content is undefined then, as after a failed
+  // copy.
+  std::span<std::byte> to(static_cast<std::byte*>(pending.destination), pending.bytes);
+  static_cast<void>(connection.get(number, to));
+  finished(number);
+}
+
+void Transfers::complete(std::span<const std::byte> ids, wire::ClientConnection& connection) {
+  auto numberAt = [&](size_t at) {
+    uint64_t number = 0;
+    std::memcpy(&number, ids.data() + at, sizeof(number));
+    return number;
+  };
+  for (size_t at = 0; at + sizeof(uint64_t) <= ids.size(); at += sizeof(uint64_t)) {
+    const uint64_t number = numberAt(at);
+    Pending pending;
+    {
+      std::lock_guard lock(mutex_);
+      auto found = pending_.find(number);
+      if (found == pending_.end() || found->second.claimed) continue;
+      found->second.claimed = true;
+      pending = found->second;
+    }
+    place(number, pending, connection);
+  }
+  for (size_t at = 0; at + sizeof(uint64_t) <= ids.size(); at += sizeof(uint64_t)) {
+    const uint64_t number = numberAt(at);
+    std::unique_lock lock(mutex_);
+    placed_.wait(lock, [&] { return pending_.find(number) == pending_.end(); });
+  }
+}
+
+std::optional<std::pair<uint64_t, Transfers::Pending>> Transfers::findOverlap(const void* start,
+                                                                              size_t bytes) const {
+  if (empty()) return std::nullopt;
+  const auto from = reinterpret_cast<uintptr_t>(start);
+  std::lock_guard lock(mutex_);
+  for (const auto& entry : pending_) {
+    const auto at = reinterpret_cast<uintptr_t>(entry.second.destination);
+    if (at < from + bytes && from < at + entry.second.bytes) return entry;
+  }
+  return std::nullopt;
+}
+
+std::optional<std::pair<uint64_t, Transfers::Pending>> Transfers::findAny() const {
+  std::lock_guard lock(mutex_);
+  if (pending_.empty()) return std::nullopt;
+  return *pending_.begin();
+}
+
+}  // namespace farwarp::client
