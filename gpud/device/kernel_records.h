@@ -21,9 +21,9 @@ struct KernelRecord {
 
 struct KernelRecordsTable {
   size_t bytes;  // sizeof(KernelRecordsTable)
-  // From now on calls `record(user, r)` once per finished kernel, from any thread, before the stream
-  // that ran it is seen idle. One subscriber; a null `record` ends the subscription and returns after
-  // the last running callback.
+  // From now on calls `record(user, r)` once per finished kernel, from any thread, before the
+  // stream that ran it is seen idle. One subscriber; a null `record` ends the subscription and
+  // returns after the last running callback.
   CUresult (*subscribe)(void (*record)(void* user, const KernelRecord* r), void* user);
 };
 

@@ -1,0 +1,39 @@
+// Messages between the supervisor and a worker, over a SOCK_SEQPACKET socket pair.
+//
+// Supervisor to worker only: the session's token first, then a descriptor per bulk connection. The
+// channel closes when the supervisor dies, which ends the worker.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "protocol/preamble.h"
+
+namespace farwarp {
+
+// Descriptors that a worker finds open when it starts.
+inline constexpr int kWorkerConnectionFd = 3;  // the client's control connection, preamble done
+inline constexpr int kWorkerChannelFd = 4;
+inline constexpr int kWorkerCountersFd = 5;  // metering/session_counters.h
+
+enum class ChannelMessageKind : uint32_t {
+  session = 1,         // token
+  bulkConnection = 2,  // with a descriptor
+};
+
+struct ChannelMessage {
+  ChannelMessageKind kind = ChannelMessageKind::session;
+  wire::SessionToken token{};
+};
+
+// Sends one message, with a descriptor when `fd` is not -1; the caller keeps the descriptor. Does
+// not wait: false when the worker is gone or does not read.
+[[nodiscard]] bool sendChannelMessage(int channel, const ChannelMessage& message, int fd = -1);
+
+enum class ChannelRead { message, nothing, closed };
+
+// Takes one message without waiting. `fd` becomes the descriptor that came with it, or -1; the
+// caller owns it.
+[[nodiscard]] ChannelRead readChannelMessage(int channel, ChannelMessage& message, int& fd);
+
+}  // namespace farwarp

@@ -1,0 +1,66 @@
+// The process that listens: admits sessions, starts a worker for each, routes bulk connections to
+// them, and reports each session when it ended. It never touches the device and never reads more
+// than a preamble from a client.
+#pragma once
+
+#include <uv.h>
+
+#include <chrono>
+#include <list>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gpud/options.h"
+#include "gpud/supervisor/listener.h"
+#include "gpud/supervisor/pending_connection.h"
+#include "gpud/supervisor/session_report.h"
+#include "gpud/supervisor/worker_process.h"
+
+namespace farwarp {
+
+class Supervisor {
+ public:
+  // `options` must stay as long as the supervisor.
+  explicit Supervisor(const Options& options);
+  ~Supervisor();
+  Supervisor(const Supervisor&) = delete;
+  Supervisor& operator=(const Supervisor&) = delete;
+
+  // Opens the session log and listens. False with a full sentence in `error`.
+  [[nodiscard]] bool start(std::string& error);
+  // Endpoints that it listens on, with the ports that the system chose.
+  std::vector<std::string> endpoints() const;
+  // Serves until SIGTERM or SIGINT, then ends the sessions and returns.
+  void run();
+
+ private:
+  struct Session;
+
+  void onConnection(int fd, const std::string& peer);
+  void onPreamble(PendingConnection& connection, const PendingConnection::Outcome& outcome);
+  void admit(PendingConnection& connection);
+  void startSession(PendingConnection& connection);
+  void routeBulk(PendingConnection& connection, const wire::SessionToken& token);
+  void watchClient(Session& session, int fd);
+  void onWorkerExit(Session& session, const WorkerExit& exit);
+  void stop(int signal_number);
+  void killLeftovers();
+  void drop(PendingConnection& connection);
+  void finishIfIdle();
+
+  const Options& options_;
+  uv_loop_t loop_;
+  uv_signal_t* terminate_ = nullptr;
+  uv_signal_t* interrupt_ = nullptr;
+  uv_timer_t* grace_ = nullptr;
+  bool stopping_ = false;
+  uint64_t next_session_ = 1;
+  SessionLog session_log_;
+  std::vector<std::unique_ptr<Listener>> listeners_;
+  std::list<std::unique_ptr<PendingConnection>> pending_;  // oldest first
+  std::map<uint64_t, std::unique_ptr<Session>> sessions_;
+};
+
+}  // namespace farwarp

@@ -1,0 +1,62 @@
+// One worker process as the supervisor sees it: started, watched, told to stop, reaped.
+#pragma once
+
+#include <uv.h>
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gpud/metering/session_counters.h"
+#include "protocol/preamble.h"
+
+namespace farwarp {
+
+// The environment of workers and probes: an allow list of gpud's own variables and what the
+// administrator asked for (`worker_env`). LD_PRELOAD, CUDA_INJECTION64_PATH and the like do not
+// pass.
+std::vector<std::string> workerEnvironment(const std::vector<std::string>& worker_env);
+
+struct WorkerExit {
+  int64_t exit_status = 0;
+  int signal = 0;  // 0 when it exited by itself
+};
+
+class WorkerProcess {
+ public:
+  struct Start {
+    std::vector<std::string> arguments;    // without argv[0]
+    std::vector<std::string> environment;  // NAME=VALUE
+    int connection = -1;                   // the client's control connection; stays the caller's
+    wire::SessionToken token{};
+  };
+
+  WorkerProcess() = default;
+  ~WorkerProcess();
+  WorkerProcess(const WorkerProcess&) = delete;
+  WorkerProcess& operator=(const WorkerProcess&) = delete;
+
+  // Starts the worker. `on_exit` runs on the loop when it was reaped; the object may be destroyed
+  // there. False with a full sentence in `error`.
+  [[nodiscard]] bool start(uv_loop_t* loop, const Start& start,
+                           std::function<void(const WorkerExit&)> on_exit, std::string& error);
+
+  // Hands the worker a bulk connection; the caller closes its copy.
+  [[nodiscard]] bool passBulkConnection(int fd);
+  void signal(int number);
+  int pid() const;
+  const SessionCounters& counters() const { return *counters_.get(); }
+
+ private:
+  static void onExit(uv_process_t* process, int64_t exit_status, int term_signal);
+
+  std::unique_ptr<uv_process_t> process_;
+  bool running_ = false;
+  int channel_ = -1;
+  SharedCounters counters_;
+  std::function<void(const WorkerExit&)> on_exit_;
+};
+
+}  // namespace farwarp

@@ -1,0 +1,37 @@
+// Launches: every form of launch arrives as cuLaunchKernelEx.
+#include <array>
+
+#include "gpud/worker/launch_config.h"
+#include "gpud/worker/session.h"
+#include "worker_dispatch_gen.h"
+
+namespace farwarp::worker::calls {
+
+using wire::HandleType;
+
+void cuLaunchKernelEx(Session& session, CallContext& call,
+                      const wire::Args_cuLaunchKernelEx& args) {
+  CUfunction function = nullptr;
+  CUresult result = session.resolve(HandleType::function, args.function, &function);
+  if (result != CUDA_SUCCESS) return call.finish(result);
+  LaunchConfig config;
+  result = config.set(args);
+  if (result != CUDA_SUCCESS) return call.finish(result);
+  result = session.resolveStream(args.stream, call.header, &config.get().hStream);
+  if (result != CUDA_SUCCESS) return call.finish(result);
+
+  // The client packed the parameters by the kernel's own layout.
+  size_t param_bytes = args.params.size();
+  std::array<void*, 5> extra = {CU_LAUNCH_PARAM_BUFFER_POINTER,
+                                const_cast<std::byte*>(args.params.data()),
+                                CU_LAUNCH_PARAM_BUFFER_SIZE, &param_bytes, CU_LAUNCH_PARAM_END};
+  KernelMeter& meter = session.meter();
+  meter.beforeLaunch(session.contexts().current(), session.contexts().currentDevice(),
+                     config.get().hStream);
+  result = session.driver().cuLaunchKernelEx(&config.get(), function, nullptr,
+                                             param_bytes == 0 ? nullptr : extra.data());
+  meter.afterLaunch(result);
+  call.finish(result);
+}
+
+}  // namespace farwarp::worker::calls

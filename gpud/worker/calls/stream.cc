@@ -1,0 +1,25 @@
+// Streams: what waits for them. The rest is generated.
+#include "gpud/worker/session.h"
+#include "worker_dispatch_gen.h"
+
+namespace farwarp::worker::calls {
+
+void cuStreamSynchronize(Session& session, CallContext& call,
+                         const wire::Args_cuStreamSynchronize& args) {
+  CUstream stream = nullptr;
+  CUresult result = session.resolveStream(args.hStream, call.header, &stream);
+  if (result != CUDA_SUCCESS) return call.finish(result);
+  result = session.driver().cuStreamQuery(stream);
+  if (result != CUDA_ERROR_NOT_READY) return call.finish(result);
+  // A marker, not the stream: what other threads issue from now on is not waited for.
+  Marker marker;
+  result = session.waits().mark(session.contexts().current(), stream, marker);
+  if (result != CUDA_SUCCESS) return call.finish(result);
+  Completion completion = call.detach();
+  session.waits().whenReached(marker, [&session, marker, completion](CUresult reached) mutable {
+    session.waits().release(marker);
+    completion.finish(reached);
+  });
+}
+
+}  // namespace farwarp::worker::calls

@@ -1,0 +1,163 @@
+// One session: a client's log of calls, executed in order on the loop's thread, and everything that
+// the calls refer to. The calls themselves are in calls/<chapter>.cc and in worker_dispatch_gen.cc.
+#pragma once
+
+#include <cuda.h>
+#include <kj/async.h>
+
+#include <deque>
+#include <memory>
+#include <string>
+#include <type_traits>
+
+#include "gpud/device/driver_table.h"
+#include "gpud/metering/kernel_meter.h"
+#include "gpud/worker/call_context.h"
+#include "gpud/worker/completion.h"
+#include "gpud/worker/contexts.h"
+#include "gpud/worker/downloads.h"
+#include "gpud/worker/handle_table.h"
+#include "gpud/worker/memory_map.h"
+#include "gpud/worker/staging_pool.h"
+#include "gpud/worker/uploads.h"
+#include "gpud/worker/waits.h"
+#include "protocol/server_connection.h"
+
+namespace farwarp::worker {
+
+struct SessionSettings {
+  std::string device_kind;  // "cuda" or "cpu"
+  wire::SessionToken token{};
+  uint64_t number = 0;
+  size_t wait_threads_max = 64;
+  size_t handles_max = 1u << 20;
+  uint64_t staging_bytes_max = 256u << 20;
+  uint64_t bulk_bytes_max = 1u << 30;
+};
+
+class Session final : public wire::SessionHandler, private ReplyNews {
+ public:
+  // `driver` is initialised (cuInit). Everything must outlive the session.
+  Session(const DriverTable& driver, wire::UvEventPort& port, SessionCounters& counters,
+          SessionSettings settings);
+
+  // Serves a connection of the session; takes the descriptor.
+  void addConnection(int fd, wire::ConnectionKind kind);
+  // Ends the session: the client loses its connection. The first reason is the one that is
+  // reported.
+  void end(wire::Trouble trouble, const std::string& reason);
+  // Resolves when the session is over and its counters are final.
+  kj::Promise<void> whenEnded();
+
+  // --- for handlers ---
+  const DriverTable& driver() const { return driver_; }
+
+  // The driver's handle for an id of the client's; 0 gives null. Functions accept kernels.
+  // Otherwise the error that CUDA gives for a bad handle of that type.
+  template <typename T>
+  [[nodiscard]] CUresult resolve(wire::HandleType type, uint64_t id, T* out) {
+    void* object = nullptr;
+    const CUresult result = find(type, id, &object);
+    if constexpr (std::is_pointer_v<T>) {
+      *out = static_cast<T>(object);
+    } else {
+      *out = static_cast<T>(reinterpret_cast<uintptr_t>(object));
+    }
+    return result;
+  }
+  // The stream that a call's id means: 0 is the legacy default stream, or the thread's own with
+  // kPerThreadDefaultStream; 1 and 2 are CU_STREAM_LEGACY and CU_STREAM_PER_THREAD.
+  [[nodiscard]] CUresult resolveStream(uint64_t id, const wire::RecordHeader& header,
+                                       CUstream* out);
+  // Gives an id that the client chose its meaning. `parent`: the id that it dies with; without it,
+  // what CUDA says: libraries and contexts live by themselves, everything else with the current
+  // context. Anything but CUDA_SUCCESS: the peer sent nonsense; why is in the log.
+  [[nodiscard]] CUresult bind(wire::HandleType type, uint64_t id, void* object);
+  [[nodiscard]] CUresult bind(wire::HandleType type, uint64_t id, void* object, uint64_t parent);
+  void unbind(wire::HandleType type, uint64_t id) { handles_.unbind(type, id); }
+
+  const SessionSettings& settings() const { return settings_; }
+  HandleTable& handles() { return handles_; }
+  Contexts& contexts() { return contexts_; }
+  MemoryMap& memory() { return memory_; }
+  StagingPool& staging() { return staging_; }
+  Uploads& uploads() { return uploads_; }
+  Downloads& downloads() { return downloads_; }
+  Waits& waits() { return waits_; }
+  KernelMeter& meter() { return *meter_; }
+
+  // --- wire::SessionHandler ---
+  bool hello(const wire::ClientHello& client, wire::ServerHello& server,
+             std::string& refusal) override;
+  kj::Promise<void> submit(uint64_t seq, std::span<const std::byte> batch) override;
+  void call(uint64_t seq, std::span<const std::byte> batch,
+            kj::Own<wire::CallReply> reply) override;
+  wire::SessionStats stats() override;
+  std::span<std::byte> destinationFor(uint64_t transfer, uint64_t offset, uint32_t length) override;
+  kj::Promise<void> putArrived(uint64_t transfer, uint64_t offset, uint32_t length) override;
+  void putAborted(uint64_t transfer, uint64_t offset, uint32_t length) override;
+  kj::Promise<wire::GetResult> get(uint64_t transfer, uint64_t offset, uint32_t length) override;
+  void closeRequested() override;
+  void disconnected(wire::ConnectionKind kind, wire::Trouble trouble,
+                    const std::string& reason) override;
+
+ private:
+  friend class CallContext;
+
+  struct Batch {
+    std::span<const std::byte> rest;
+    kj::Own<wire::CallReply> reply;                // of a call()
+    kj::Own<kj::PromiseFulfiller<void>> consumed;  // of a submit()
+  };
+
+  CUresult find(wire::HandleType type, uint64_t id, void** object) const;
+
+  // The log (session_log.cc).
+  void enqueue(Batch batch);
+  void runLog();
+  enum class Step { next, stalled, ended };
+  Step runRecord(Batch& batch);
+  Step finishRecord(CallContext& call, kj::Own<wire::CallReply>& reply);
+  std::byte* replyBytes(size_t bytes);
+  Completion detach(CallContext& call);
+
+  // ReplyNews
+  CUresult takeDeferred() override;
+  std::vector<uint64_t> takeCompleted() override;
+  void keepError(CUresult result) override;
+
+  void malformed(CallId call, const std::string& reason);
+  void updateCounters();
+
+  const DriverTable& driver_;
+  wire::UvEventPort& port_;
+  SessionCounters& counters_;
+  const SessionSettings settings_;
+
+  HandleTable handles_;
+  Waits waits_;
+  Contexts contexts_;
+  MemoryMap memory_;
+  StagingPool staging_;
+  Uploads uploads_;
+  Downloads downloads_;
+  std::unique_ptr<KernelMeter> meter_;
+
+  std::deque<Batch> log_;
+  size_t log_bytes_ = 0;
+  bool running_ = false;                 // inside runLog
+  bool stalled_ = false;                 // the first record waits for bulk data
+  bool scheduled_ = false;               // runLog was posted
+  std::unique_ptr<ReplyWriter> writer_;  // of the record that runs, once it has reply fields
+  kj::Own<wire::CallReply>* current_reply_ = nullptr;  // of the record that runs
+  CUresult deferred_ = CUDA_SUCCESS;
+
+  std::vector<std::unique_ptr<wire::ServerConnection>>
+      connections_;  // the first is the control one
+  bool ended_ = false;
+  std::string end_reason_;
+  kj::Own<kj::PromiseFulfiller<void>> over_;
+  kj::ForkedPromise<void> over_promise_;
+};
+
+}  // namespace farwarp::worker

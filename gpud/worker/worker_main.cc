@@ -1,0 +1,149 @@
+#include "gpud/worker/worker_main.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <spdlog/spdlog.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "gpud/device/driver_table.h"
+#include "gpud/supervisor/channel.h"
+#include "gpud/worker/session.h"
+#include "protocol/uv_event_port.h"
+
+namespace farwarp::worker {
+namespace {
+
+constexpr int kTokenTimeoutMs = 10000;
+
+[[noreturn]] void leave(int status) {
+  // Not exit(): a driver's handlers take long, and may hang after an error.
+  _exit(status);
+}
+
+[[noreturn]] void leave(SessionCounters* counters, const std::string& reason) {
+  spdlog::error("{}", reason);
+  if (counters != nullptr) counters->end_reason.set(reason);
+  leave(1);
+}
+
+// A worker never outlives its supervisor and never gains privileges.
+void confine(const Options& options) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != options.supervisor_pid) leave(1);
+  prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  signal(SIGINT, SIG_IGN);  // of a terminal: the supervisor decides
+  for (int fd : {kWorkerConnectionFd, kWorkerChannelFd, kWorkerCountersFd}) {
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+  }
+}
+
+wire::SessionToken readToken(SessionCounters* counters) {
+  pollfd ready{kWorkerChannelFd, POLLIN, 0};
+  ChannelMessage message;
+  int fd = -1;
+  if (poll(&ready, 1, kTokenTimeoutMs) != 1 ||
+      readChannelMessage(kWorkerChannelFd, message, fd) != ChannelRead::message ||
+      message.kind != ChannelMessageKind::session) {
+    leave(counters, "The supervisor did not tell the session's token.");
+  }
+  return message.token;
+}
+
+// What the loop watches besides the connections: the supervisor, and its signal to stop.
+class Watcher {
+ public:
+  Watcher(uv_loop_t* loop, Session& session) : session_(session) {
+    uv_poll_init(loop, &channel_, kWorkerChannelFd);
+    channel_.data = this;
+    uv_poll_start(&channel_, UV_READABLE, [](uv_poll_t* poll, int, int) {
+      static_cast<Watcher*>(poll->data)->readChannel();
+    });
+    uv_signal_init(loop, &terminate_);
+    terminate_.data = this;
+    uv_signal_start(
+        &terminate_,
+        [](uv_signal_t* signal, int) {
+          static_cast<Watcher*>(signal->data)
+              ->session_.end(wire::Trouble::sessionEnded, "gpud was told to stop.");
+        },
+        SIGTERM);
+  }
+
+ private:
+  void readChannel() {
+    for (;;) {
+      ChannelMessage message;
+      int fd = -1;
+      const ChannelRead read = readChannelMessage(kWorkerChannelFd, message, fd);
+      if (read == ChannelRead::nothing) return;
+      if (read == ChannelRead::closed) leave(1);  // the supervisor is gone
+      if (fd < 0) continue;
+      if (message.kind == ChannelMessageKind::bulkConnection) {
+        session_.addConnection(fd, wire::ConnectionKind::bulk);
+      } else {
+        close(fd);
+      }
+    }
+  }
+
+  Session& session_;
+  uv_poll_t channel_;
+  uv_signal_t terminate_;
+};
+
+void openDriver(const Options& options, Driver& driver, SessionCounters* counters) {
+  std::string error;
+  if (!driver.load(options.device_library, error)) leave(counters, error);
+  if (const CUresult r = driver.table().cuInit(0); r != CUDA_SUCCESS) {
+    leave(counters,
+          fmt::format("cuInit of {} failed with {}.", options.device_library, static_cast<int>(r)));
+  }
+}
+
+void serve(const Options& options, SharedCounters& shared) {
+  SessionCounters* counters = shared.get();
+  SessionSettings settings;
+  settings.device_kind = options.device;
+  settings.number = options.session_number;
+  settings.wait_threads_max = options.wait_threads_max;
+  settings.handles_max = options.handles_max;
+  settings.staging_bytes_max = options.staging_bytes_max;
+  settings.bulk_bytes_max = options.bulk_bytes_max;
+  settings.token = readToken(counters);
+  Driver driver;
+  openDriver(options, driver, counters);
+
+  wire::UvEventPort port;
+  kj::EventLoop loop(port);
+  kj::WaitScope scope(loop);
+  Session session(driver.table(), port, *counters, settings);
+  Watcher watcher(port.uvLoop(), session);
+  session.addConnection(kWorkerConnectionFd, wire::ConnectionKind::control);
+  session.whenEnded().wait(scope);
+  leave(0);
+}
+
+}  // namespace
+
+int runWorker(const Options& options) {
+  confine(options);
+  SharedCounters counters;
+  if (!counters.open(kWorkerCountersFd)) leave(nullptr, "The session's counters cannot be mapped.");
+  try {
+    serve(options, counters);
+  } catch (const kj::Exception& failure) {
+    leave(counters.get(),
+          fmt::format("The worker failed: {} ({}:{}).", failure.getDescription().cStr(),
+                      failure.getFile(), failure.getLine()));
+  } catch (const std::exception& failure) {
+    leave(counters.get(), fmt::format("The worker failed: {}.", failure.what()));
+  }
+  return 1;
+}
+
+}  // namespace farwarp::worker
