@@ -123,10 +123,9 @@ class ClientConnection {
 
   ClientCounters counters() const;
 
+  struct Impl;  // client_impl.h
+
  private:
-  friend class Reply;
-  friend class Ticket;
-  struct Impl;
   explicit ClientConnection(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

@@ -19,14 +19,16 @@ interface Session {
   call @1 (seq :UInt64, batch :Data) -> (reply :Data);
   # A batch whose last record is waited for.
   stats @2 () -> (stats :SessionStats);
-  setCallbacks @3 (client :Client) -> ();
+  setCallbacks @3 (client :ClientCallbacks) -> ();
   close @4 () -> (stats :SessionStats);
   # The session ends as if the process had ended; the reply carries its final figures.
 }
 
-interface Client {
+interface ClientCallbacks {
   # What gpud calls in the client: device printf and assert output, later host callbacks.
   output @0 (text :Data) -> ();
+  ended @1 (reason :Text) -> ();
+  # gpud ends the session; nothing after this is answered.
 }
 
 interface Bulk {

@@ -17,6 +17,7 @@ inline constexpr size_t kIncomingCallBytesMax = 64u
                                                 << 20;  // of calls that gpud has not answered yet
 inline constexpr uint32_t kOutstandingCallsMax = 4096;  // waiting calls per session
 inline constexpr uint32_t kOutstandingGetsMax = 256;    // chunk requests per bulk connection
+inline constexpr size_t kOutputBytesMax = 256u << 10;   // not yet acknowledged device output
 inline constexpr size_t kReplyBytesMax = kBatchBytesMax;
 inline constexpr uint64_t kTransferBytesMax = uint64_t{1} << 40;
 inline constexpr size_t kHelloStringBytesMax = 1024;  // version, program name, device name

@@ -25,7 +25,7 @@ namespace farwarp::wire {
 // thread only. Destroying it unanswered fails that call in the client.
 class CallReply {
  public:
-  virtual ~CallReply() = default;
+  virtual ~CallReply() noexcept(false) = default;
   // Answers with a copy of `bytes` (at most kReplyBytesMax). The batch is gone after this.
   virtual void send(std::span<const std::byte> bytes) = 0;
   // Room for the answer, to be filled in place and then sent with sendBuffer(). Zero-filled;
@@ -102,8 +102,9 @@ class ServerConnection {
   uint64_t bytesReceived() const;
   uint64_t bytesSent() const;
 
+  struct Impl;  // server_impl.h
+
  private:
-  struct Impl;
   std::unique_ptr<Impl> impl_;
 };
 

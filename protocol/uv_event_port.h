@@ -14,6 +14,8 @@
 #include <mutex>
 #include <vector>
 
+#include "protocol/output_flusher.h"
+
 namespace farwarp::wire {
 
 class UvEventPort final : public kj::EventPort {
@@ -34,34 +36,20 @@ class UvEventPort final : public kj::EventPort {
   // the order of the posts. A task may fulfil promises; it must not wait and must not throw.
   void post(std::function<void()> task) const;
 
-  // Called before the loop looks for I/O, so that output collected in one turn goes out as one
-  // write.
-  class Flusher {
-   public:
-    virtual void flushOutput() = 0;
-
-   protected:
-    ~Flusher() = default;
-  };
-  void addFlusher(Flusher* flusher);
-  void removeFlusher(Flusher* flusher);
-
-  // When false, poll() only flushes: the owner reads sockets itself.
-  void setPollsIo(bool polls) { polls_io_ = polls; }
+  // What to flush before the loop looks for I/O.
+  OutputFlushers& flushers() { return flushers_; }
 
  private:
   static void onAsync(uv_async_t* handle);
   bool run(uv_run_mode mode);
   void runPosted();
-  void flushAll();
 
   uv_loop_t loop_;
   mutable uv_async_t async_;
   mutable std::atomic<bool> woken_{false};
   mutable std::mutex posted_mutex_;  // guards posted_
   mutable std::vector<std::function<void()>> posted_;
-  std::vector<Flusher*> flushers_;
-  bool polls_io_ = true;
+  OutputFlushers flushers_;
 };
 
 }  // namespace farwarp::wire

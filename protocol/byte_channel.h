@@ -1,0 +1,61 @@
+// The bytes under a message stream: a socket now, a socket with TLS later.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace farwarp::wire {
+
+// Never blocks and never raises SIGPIPE.
+class ByteChannel {
+ public:
+  virtual ~ByteChannel() = default;
+
+  // > 0: bytes read; 0: the peer closed its side; -EAGAIN: nothing now; another -errno: failed.
+  virtual ssize_t read(void* buffer, size_t bytes) = 0;
+  // > 0: bytes taken; -EAGAIN: no room now; another -errno: failed.
+  virtual ssize_t write(const iovec* pieces, int count) = 0;
+  // True when read() has bytes that the descriptor's readiness does not show (decrypted already).
+  virtual bool hasBufferedInput() const { return false; }
+
+  // The peer sees the end after what was written. Reading goes on.
+  virtual void shutdownWrite() = 0;
+  // Nothing more goes out; reading ends after what has arrived. Wakes whoever polls the descriptor.
+  virtual void shutdownBoth() = 0;
+
+  virtual int fd() const = 0;
+  // From any thread.
+  uint64_t bytesRead() const { return bytes_read_.load(std::memory_order_relaxed); }
+  uint64_t bytesWritten() const { return bytes_written_.load(std::memory_order_relaxed); }
+
+ protected:
+  // One thread at a time reads, and one writes: no locked instruction is needed.
+  static void add(std::atomic<uint64_t>& counter, uint64_t bytes) {
+    counter.store(counter.load(std::memory_order_relaxed) + bytes, std::memory_order_relaxed);
+  }
+  std::atomic<uint64_t> bytes_read_{0};
+  std::atomic<uint64_t> bytes_written_{0};
+};
+
+class SocketChannel final : public ByteChannel {
+ public:
+  // Owns `fd`.
+  explicit SocketChannel(int fd) : fd_(fd) {}
+  ~SocketChannel() override;
+  SocketChannel(const SocketChannel&) = delete;
+  SocketChannel& operator=(const SocketChannel&) = delete;
+
+  ssize_t read(void* buffer, size_t bytes) override;
+  ssize_t write(const iovec* pieces, int count) override;
+  void shutdownWrite() override;
+  void shutdownBoth() override;
+  int fd() const override { return fd_; }
+
+ private:
+  const int fd_;
+};
+
+}  // namespace farwarp::wire

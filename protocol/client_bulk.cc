@@ -1,0 +1,195 @@
+// put and get: bulk data of the client, over a connection of its own.
+#include <capnp/orphan.h>
+#include <kj/debug.h>
+
+#include <algorithm>
+#include <deque>
+
+#include "protocol/client_impl.h"
+#include "protocol/placement.h"
+
+namespace farwarp::wire {
+namespace {
+
+using Lock = SharedLoop::Lock;
+
+constexpr size_t kPutsAhead = 2;  // chunks handed to the stream while one is being written
+constexpr size_t kGetsAhead = 8;  // chunk requests in flight per get
+
+// One chunk of a put on its way.
+struct SentChunk {
+  std::shared_ptr<bool> written;
+  std::shared_ptr<bool> window = std::make_shared<bool>(false);
+  kj::Promise<void> task = nullptr;
+  bool done() const { return *written && *window; }
+};
+
+// Fills head, data and tail of a put: the 8-aligned middle is sent from where it is.
+void setChunkData(rpc::Bulk::PutParams::Builder params, std::span<const std::byte> bytes,
+                  MessageStream& stream, const std::shared_ptr<bool>& written) {
+  const size_t head = -reinterpret_cast<uintptr_t>(bytes.data()) & 7;
+  if (bytes.size() < kReferenceBytesMin) {
+    *written = true;
+    params.setData(asData(bytes));
+    return;
+  }
+  const size_t tail = (bytes.size() - head) & 7;
+  const auto middle = bytes.subspan(head, bytes.size() - head - tail);
+  if (head > 0) params.setHead(asData(bytes.first(head)));
+  if (tail > 0) params.setTail(asData(bytes.last(tail)));
+  stream.attachToSegment(middle.data(), kj::heap<WrittenFlag>(written));
+  auto orphanage = capnp::Orphanage::getForMessageContaining(params);
+  params.adoptData(orphanage.referenceExternalData(asData(middle)));
+}
+
+}  // namespace
+
+Trouble ClientConnection::Impl::openBulk() {
+  if (const Trouble trouble = deadTrouble(); trouble != Trouble::none) return trouble;
+  if (bulk_open.load(std::memory_order_acquire)) return Trouble::none;
+  const std::lock_guard guard(bulk_open_mutex);
+  if (bulk_open.load(std::memory_order_acquire)) return deadTrouble();
+  ConnectionError error;
+  const int fd =
+      connectAndGreet(ConnectionKind::bulk, server.token, options.connect_timeout_ms, error);
+  if (fd < 0) {
+    // Without its bulk connection the session cannot go on.
+    die(error.kind, error.sentence);
+    return deadTrouble();
+  }
+  auto lock = bulk.loop.lock();
+  runIn(bulk, lock, [&] {
+    bulk.link =
+        std::make_unique<RpcLink>(bulk.loop.flushers(), fd, this, bulkStreamOptions(), nullptr);
+    bulk.fd = fd;
+    bulk.loop.setStream(&bulk.link->stream(), fd);
+    auto request = bulk.link->bootstrap().castAs<rpc::Gpud>().attachBulkRequest();
+    request.setToken(kj::ArrayPtr<const kj::byte>(server.token.data(), server.token.size()));
+    bulk_service = request.send().getBulk();
+  });
+  bulk_open.store(true, std::memory_order_release);
+  return deadTrouble();
+}
+
+Trouble ClientConnection::put(uint64_t transfer, std::span<const std::byte> data) {
+  Impl& impl = *impl_;
+  if (const Trouble trouble = impl.deadTrouble(); trouble != Trouble::none) return trouble;
+  if (data.size() > kTransferBytesMax - kChunkBytesMax) return Trouble::tooLarge;
+  if (const Trouble trouble = impl.openBulk(); trouble != Trouble::none) return trouble;
+  const WaitClock clock(impl.waited_ns);
+  return impl.putChunks(transfer, data);
+}
+
+Trouble ClientConnection::Impl::putChunks(uint64_t transfer, std::span<const std::byte> data) {
+  std::deque<SentChunk> chunks;
+  auto lock = bulk.loop.lock();
+  auto finish = [&](size_t keep) {
+    bulk.loop.waitUntil(lock, [&] {
+      const size_t left = std::min(keep, chunks.size());
+      return dead != Trouble::none ||
+             std::all_of(chunks.begin(), chunks.end() - static_cast<ptrdiff_t>(left),
+                         [](const SentChunk& chunk) { return chunk.done(); });
+    });
+  };
+  size_t offset = 0;
+  while (offset < data.size() && deadTrouble() == Trouble::none) {
+    const auto bytes = data.subspan(offset, std::min(kChunkBytesMax, data.size() - offset));
+    runIn(bulk, lock, [&] {
+      while (chunks.size() >= kPutsAhead) chunks.pop_front();
+      SentChunk& chunk = chunks.emplace_back();
+      chunk.written = std::make_shared<bool>(false);
+      auto request = KJ_ASSERT_NONNULL(bulk_service).putRequest();
+      request.setTransfer(transfer);
+      request.setOffset(offset);
+      setChunkData(request, bytes, bulk.link->stream(), chunk.written);
+      chunk.task = request.send()
+                       .then([flag = chunk.window] { *flag = true; },
+                             [this, flag = chunk.window](kj::Exception&& exception) {
+                               submitFailed(bulk, exception);
+                               *flag = true;
+                             })
+                       .eagerlyEvaluate(nullptr);
+    });
+    offset += bytes.size();
+    finish(offset < data.size() ? kPutsAhead - 1 : 0);
+  }
+  bulk.loop.run(lock, [&] { chunks.clear(); });
+  return deadTrouble();
+}
+
+void ClientConnection::Impl::requestChunk(const std::shared_ptr<PendingGet>& pending,
+                                          uint64_t transfer, size_t offset, size_t length) {
+  auto request = KJ_ASSERT_NONNULL(bulk_service).getRequest();
+  request.setTransfer(transfer);
+  request.setOffset(offset);
+  request.setLength(static_cast<uint32_t>(length));
+  ++pending->outstanding;
+  request.send()
+      .then([this, pending, transfer, offset, length](auto&& response) {
+        --pending->outstanding;
+        if (pending->over) return;
+        const auto chunk = readChunk(response);
+        if (!chunk || chunk->transfer != transfer || chunk->offset != offset ||
+            chunk->bytes() != length) {
+          die(Trouble::protocolViolation,
+              "The gpud at " + name + " answered a request for other bytes than were asked for.");
+          return;
+        }
+        placeChunk(*chunk, pending->destination.subspan(offset, length));
+      })
+      .detach([pending](kj::Exception&& exception) {
+        std::string why;
+        --pending->outstanding;
+        pending->trouble = troubleOf(exception, why);
+      });
+}
+
+Trouble ClientConnection::get(uint64_t transfer, std::span<std::byte> destination) {
+  Impl& impl = *impl_;
+  if (const Trouble trouble = impl.deadTrouble(); trouble != Trouble::none) return trouble;
+  if (destination.size() > kTransferBytesMax - kChunkBytesMax) return Trouble::tooLarge;
+  if (const Trouble trouble = impl.openBulk(); trouble != Trouble::none) return trouble;
+  const WaitClock clock(impl.waited_ns);
+  return impl.getChunks(transfer, destination);
+}
+
+Trouble ClientConnection::Impl::getChunks(uint64_t transfer, std::span<std::byte> destination) {
+  const auto pending = std::make_shared<PendingGet>();
+  pending->destination = destination;
+  auto lock = bulk.loop.lock();
+  if (!gets.emplace(transfer, pending).second) return Trouble::internal;
+  size_t offset = 0;
+  const auto over = [&] { return dead != Trouble::none || pending->trouble != Trouble::none; };
+  while (offset < destination.size() && !over()) {
+    runIn(bulk, lock, [&] {
+      while (offset < destination.size() && pending->outstanding < kGetsAhead) {
+        const size_t length = std::min(kChunkBytesMax, destination.size() - offset);
+        requestChunk(pending, transfer, offset, length);
+        offset += length;
+      }
+    });
+    bulk.loop.waitUntil(lock, [&] { return over() || pending->outstanding <= kGetsAhead / 2; });
+  }
+  // Chunks may still be on their way into the destination, also when one failed.
+  bulk.loop.waitUntil(lock, [&] { return dead != Trouble::none || pending->outstanding == 0; });
+  gets.erase(transfer);
+  pending->over = true;
+  if (dead != Trouble::none) bulk.loop.run(lock, [] {});  // ends what still reads into it
+  const Trouble death = deadTrouble();
+  return death != Trouble::none ? death : pending->trouble;
+}
+
+std::span<std::byte> ClientConnection::Impl::place(std::span<const Segment> segments) {
+  const auto chunk = chunkOfGet(segments);
+  if (!chunk) return {};
+  const auto found = gets.find(chunk->transfer);
+  if (found == gets.end() || dead != Trouble::none) return {};
+  const std::span<std::byte> destination = found->second->destination;
+  if (chunk->offset > destination.size() ||
+      chunk->bytes() > destination.size() - static_cast<size_t>(chunk->offset)) {
+    return {};
+  }
+  return destination.subspan(chunk->offset + chunk->head.size(), chunk->data.size());
+}
+
+}  // namespace farwarp::wire

@@ -1,0 +1,314 @@
+#include "protocol/server_connection.h"
+
+#include <kj/debug.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "protocol/hello_schema.h"
+#include "protocol/server_impl.h"
+#include "protocol/session_end.h"
+
+namespace farwarp::wire {
+namespace {
+
+using Gate = ServerConnection::Impl::Gate;
+
+std::span<const std::byte> bytesOf(capnp::Data::Reader data) {
+  return {reinterpret_cast<const std::byte*>(data.begin()), data.size()};
+}
+
+kj::Exception endedException(const std::string& reason) {
+  return KJ_EXCEPTION(FAILED, kj::str(kEndedPrefix, reason.c_str()));
+}
+
+class PendingReply final : public CallReply {
+ public:
+  using Context = capnp::CallContext<rpc::Session::CallParams, rpc::Session::CallResults>;
+
+  PendingReply(std::shared_ptr<Gate> gate, Context context,
+               kj::Own<kj::PromiseFulfiller<void>> fulfiller)
+      : gate_(std::move(gate)), context_(context), fulfiller_(kj::mv(fulfiller)) {
+    ++gate_->open().outstanding_calls;
+  }
+
+  ~PendingReply() noexcept(false) override {
+    if (!answered_) fail("The call was given up.");
+  }
+
+  void send(std::span<const std::byte> bytes) override {
+    if (!begin()) return;
+    const capnp::MessageSize size{bytes.size() / sizeof(capnp::word) + 8, 0};
+    context_.getResults(size).setReply(
+        capnp::Data::Reader(reinterpret_cast<const kj::byte*>(bytes.data()), bytes.size()));
+    fulfiller_->fulfill();
+  }
+
+  std::span<std::byte> buffer(size_t bytes) override {
+    if (!fulfiller_->isWaiting()) {
+      discarded_ = kj::heapArray<std::byte>(bytes);
+      return {discarded_.begin(), discarded_.size()};
+    }
+    const capnp::MessageSize size{bytes / sizeof(capnp::word) + 8, 0};
+    auto data = context_.getResults(size).initReply(static_cast<uint>(bytes));
+    return {reinterpret_cast<std::byte*>(data.begin()), data.size()};
+  }
+
+  void sendBuffer() override {
+    if (begin()) fulfiller_->fulfill();
+  }
+
+  void fail(const std::string& reason) override {
+    if (begin()) fulfiller_->reject(KJ_EXCEPTION(FAILED, reason.c_str()));
+  }
+
+ private:
+  // False when there is nobody to answer any more; the context is gone then.
+  bool begin() {
+    if (answered_) return false;
+    answered_ = true;
+    if (gate_->impl != nullptr) --gate_->impl->outstanding_calls;
+    return fulfiller_->isWaiting();
+  }
+
+  const std::shared_ptr<Gate> gate_;
+  Context context_;
+  kj::Own<kj::PromiseFulfiller<void>> fulfiller_;
+  kj::Array<std::byte> discarded_;
+  bool answered_ = false;
+};
+
+class SessionService final : public rpc::Session::Server {
+ public:
+  explicit SessionService(std::shared_ptr<Gate> gate) : gate_(std::move(gate)) {}
+
+  kj::Promise<void> submit(SubmitContext context) override {
+    auto& impl = gate_->open();
+    const auto params = context.getParams();
+    const auto batch = bytesOf(params.getBatch());
+    impl.takeSeq(params.getSeq(), batch.size());
+    return impl.handler.submit(params.getSeq(), batch);
+  }
+
+  kj::Promise<void> call(CallContext context) override {
+    auto& impl = gate_->open();
+    const auto params = context.getParams();
+    const auto batch = bytesOf(params.getBatch());
+    impl.takeSeq(params.getSeq(), batch.size());
+    if (impl.outstanding_calls >= kOutstandingCallsMax) {
+      kj::throwFatalException(impl.violate("The client waits for more than " +
+                                           std::to_string(kOutstandingCallsMax) +
+                                           " calls at once, which is the limit."));
+    }
+    auto paf = kj::newPromiseAndFulfiller<void>();
+    impl.handler.call(params.getSeq(), batch,
+                      kj::heap<PendingReply>(gate_, context, kj::mv(paf.fulfiller)));
+    return kj::mv(paf.promise);
+  }
+
+  kj::Promise<void> stats(StatsContext context) override {
+    writeStats(gate_->open().handler.stats(), context.getResults().initStats());
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> setCallbacks(SetCallbacksContext context) override {
+    gate_->open().callbacks = context.getParams().getClient();
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> close(CloseContext context) override {
+    auto& impl = gate_->open();
+    impl.close_requested = true;
+    impl.handler.closeRequested();
+    writeStats(impl.handler.stats(), context.getResults().initStats());
+    return kj::READY_NOW;
+  }
+
+ private:
+  const std::shared_ptr<Gate> gate_;
+};
+
+class GpudService final : public rpc::Gpud::Server {
+ public:
+  explicit GpudService(std::shared_ptr<Gate> gate) : gate_(std::move(gate)) {}
+
+  kj::Promise<void> hello(HelloContext context) override {
+    auto& impl = gate_->open();
+    begin(impl, ConnectionKind::control);
+    ClientHello client;
+    ServerHello server;
+    std::string refusal;
+    if (!readHello(context.getParams().getClient(), client, refusal)) {
+      kj::throwFatalException(impl.violate("The client's hello is malformed. " + refusal));
+    }
+    if (!impl.handler.hello(client, server, refusal)) {
+      kj::throwFatalException(KJ_EXCEPTION(FAILED, kj::str(kRefusedPrefix, refusal.c_str())));
+    }
+    server.limits = {kBatchBytesMax, static_cast<uint32_t>(kChunkBytesMax), kPendingTransfersMax};
+    auto results = context.getResults();
+    writeHello(server, results.initServer());
+    results.setSession(kj::heap<SessionService>(gate_));
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> attachBulk(AttachBulkContext context) override {
+    auto& impl = gate_->open();
+    begin(impl, ConnectionKind::bulk);
+    const auto token = context.getParams().getToken();
+    uint8_t difference = token.size() == impl.token.size() ? 0 : 1;
+    for (size_t i = 0; i < std::min(token.size(), impl.token.size()); ++i) {
+      difference |= token[i] ^ impl.token[i];  // as long for every wrong token
+    }
+    if (difference != 0) {
+      kj::throwFatalException(impl.violate("The bulk connection names another session's token."));
+    }
+    context.getResults().setBulk(makeBulkService(gate_));
+    return kj::READY_NOW;
+  }
+
+ private:
+  void begin(ServerConnection::Impl& impl, ConnectionKind kind) {
+    if (impl.kind != kind) {
+      kj::throwFatalException(impl.violate(kind == ConnectionKind::control
+                                               ? "The client says hello on a bulk connection."
+                                               : "The client asks a control connection for bulk "
+                                                 "service."));
+    }
+    if (std::exchange(impl.greeted, true)) {
+      kj::throwFatalException(impl.violate("The client greets twice on one connection."));
+    }
+  }
+
+  const std::shared_ptr<Gate> gate_;
+};
+
+}  // namespace
+
+ServerConnection::Impl& ServerConnection::Impl::Gate::open() const {
+  if (impl == nullptr) kj::throwFatalException(KJ_EXCEPTION(DISCONNECTED, "The connection ended."));
+  if (impl->over) kj::throwFatalException(endedException(impl->end_reason));
+  return *impl;
+}
+
+ServerConnection::Impl::Impl(UvEventPort& port, int fd, ConnectionKind kind,
+                             const SessionToken& token, SessionHandler& handler)
+    : kind(kind), token(token), handler(handler), gate(std::make_shared<Gate>(Gate{this})) {
+  const bool control = kind == ConnectionKind::control;
+  link.emplace(port.flushers(), fd, control ? nullptr : this,
+               control ? controlStreamOptions() : bulkStreamOptions(),
+               capnp::Capability::Client(kj::heap<GpudService>(gate)));
+  link->onGone([this] { linkGone(); });
+  watch.emplace(port.uvLoop(), fd, link->stream());
+}
+
+ServerConnection::Impl::~Impl() noexcept(false) {
+  gate->impl = nullptr;
+  ending = nullptr;
+  callbacks = nullptr;
+  link->stream().flushOutput();
+  link->onGone(nullptr);
+  watch.reset();
+  link.reset();
+  for (const PlacedChunk& chunk : placed) {
+    handler.putAborted(chunk.transfer, chunk.offset,
+                       static_cast<uint32_t>(chunk.destination.size()));
+  }
+}
+
+void ServerConnection::Impl::takeSeq(uint64_t seq, size_t batch_bytes) {
+  if (seq != next_seq) {
+    kj::throwFatalException(violate("The client sent batch " + std::to_string(seq) +
+                                    " where batch " + std::to_string(next_seq) + " must come."));
+  }
+  if (batch_bytes == 0 || batch_bytes > kBatchBytesMax) {
+    kj::throwFatalException(violate("The client sent a batch of " + std::to_string(batch_bytes) +
+                                    " bytes; it must have from 1 to " +
+                                    std::to_string(kBatchBytesMax) + "."));
+  }
+  ++next_seq;
+}
+
+kj::Exception ServerConnection::Impl::violate(const std::string& reason) {
+  abort(Trouble::protocolViolation, reason);
+  return endedException(reason);
+}
+
+void ServerConnection::Impl::abort(Trouble trouble, const std::string& reason) {
+  if (over) return;
+  over = true;
+  end_trouble = trouble;
+  end_reason = reason;
+  KJ_IF_MAYBE (client, callbacks) {
+    auto request = client->endedRequest();
+    request.setReason(reason);
+    request.send().ignoreResult().detach([](kj::Exception&&) {});
+  }
+  // After the messages that say why were written.
+  ending = kj::evalLast([this] {
+             link->stream().flushOutput();
+             link->channel().shutdownWrite();
+             announceEnd();
+           }).eagerlyEvaluate(nullptr);
+}
+
+void ServerConnection::Impl::linkGone() {
+  if (over) return;
+  over = true;
+  const MessageStream& stream = link->stream();
+  if (stream.violated()) {
+    end_trouble = Trouble::protocolViolation;
+    end_reason = stream.endReason();
+  } else if (!stream.endReason().empty()) {
+    end_trouble = Trouble::connectionLost;
+    end_reason = stream.endReason();
+  } else if (!stream.ended()) {
+    end_trouble = Trouble::protocolViolation;
+    end_reason = "The client sent messages that Cap'n Proto cannot understand.";
+  } else if (close_requested) {
+    end_reason = "The client closed its session.";
+  } else {
+    end_trouble = Trouble::connectionLost;
+    end_reason = "The client went away without closing its session.";
+  }
+  ending = kj::evalLater([this] { announceEnd(); }).eagerlyEvaluate(nullptr);
+}
+
+void ServerConnection::Impl::announceEnd() {
+  if (std::exchange(announced, true)) return;
+  link->stream().abandon();
+  handler.disconnected(kind, end_trouble, end_reason);
+}
+
+ServerConnection::ServerConnection(UvEventPort& port, int fd, ConnectionKind kind,
+                                   const SessionToken& token, SessionHandler& handler)
+    : impl_(std::make_unique<Impl>(port, fd, kind, token, handler)) {}
+
+ServerConnection::~ServerConnection() noexcept(false) = default;
+
+void ServerConnection::sendOutput(std::span<const std::byte> text) {
+  if (impl_->over) return;
+  KJ_IF_MAYBE (client, impl_->callbacks) {
+    if (impl_->unacknowledged_output_bytes + text.size() > kOutputBytesMax) return;
+    impl_->unacknowledged_output_bytes += text.size();
+    auto request = client->outputRequest();
+    request.setText(
+        capnp::Data::Reader(reinterpret_cast<const kj::byte*>(text.data()), text.size()));
+    const auto acknowledge = [gate = impl_->gate, bytes = text.size()] {
+      if (gate->impl != nullptr) gate->impl->unacknowledged_output_bytes -= bytes;
+    };
+    request.send().ignoreResult().then(acknowledge).detach([](kj::Exception&&) {});
+  }
+}
+
+void ServerConnection::abort(Trouble trouble, const std::string& reason) {
+  impl_->abort(trouble, reason);
+}
+
+uint64_t ServerConnection::bytesReceived() const {
+  return impl_->link->channel().bytesRead();
+}
+uint64_t ServerConnection::bytesSent() const {
+  return impl_->link->channel().bytesWritten();
+}
+
+}  // namespace farwarp::wire
