@@ -39,7 +39,7 @@ class Build:
         """Words to put before a program so that its CUDA calls go to `server`, and the environment."""
         if self.preloads:
             return [self.folder / "bin/farwarp", "run", "--server", server, "--"], self.environment()
-        return [], self.environment(LD_LIBRARY_PATH=str(self.folder / "lib/farwarp"),
+        return [], self.environment(LD_LIBRARY_PATH=str(self.folder / "lib/farwarp-links"),
                                     FARWARP_SERVER=server)
 
 
