@@ -1,5 +1,7 @@
 #include "gpud/worker/downloads.h"
 
+#include <kj/debug.h>
+
 #include <algorithm>
 #include <cstring>
 

@@ -35,11 +35,13 @@ struct SessionSettings {
   uint64_t bulk_bytes_max = 1u << 30;
 };
 
-class Session final : public wire::SessionHandler, private ReplyNews {
+class Session final : public wire::SessionHandler, public ReplyNews {
  public:
   // `driver` is initialised (cuInit). Everything must outlive the session.
   Session(const DriverTable& driver, wire::UvEventPort& port, SessionCounters& counters,
           SessionSettings settings);
+
+  ~Session() noexcept {}
 
   // Serves a connection of the session; takes the descriptor.
   void addConnection(int fd, wire::ConnectionKind kind);
@@ -108,6 +110,10 @@ class Session final : public wire::SessionHandler, private ReplyNews {
     std::span<const std::byte> rest;
     kj::Own<wire::CallReply> reply;                // of a call()
     kj::Own<kj::PromiseFulfiller<void>> consumed;  // of a submit()
+
+    Batch(std::span<const std::byte> records, kj::Own<wire::CallReply> to_answer,
+          kj::Own<kj::PromiseFulfiller<void>> to_fulfil)
+        : rest(records), reply(kj::mv(to_answer)), consumed(kj::mv(to_fulfil)) {}
   };
 
   CUresult find(wire::HandleType type, uint64_t id, void** object) const;

@@ -1,5 +1,6 @@
 // The session's log: batches in the order they came, one record after the other.
 #include <fmt/format.h>
+#include <kj/exception.h>
 #include <spdlog/spdlog.h>
 
 #include <chrono>
@@ -32,13 +33,13 @@ Completion CallContext::detach() {
 
 kj::Promise<void> Session::submit(uint64_t, std::span<const std::byte> batch) {
   auto consumed = kj::newPromiseAndFulfiller<void>();
-  enqueue({batch, nullptr, kj::mv(consumed.fulfiller)});
+  enqueue(Batch(batch, {}, kj::mv(consumed.fulfiller)));
   return kj::mv(consumed.promise);
 }
 
 void Session::call(uint64_t, std::span<const std::byte> batch, kj::Own<wire::CallReply> reply) {
   if (batch.empty()) return malformed(CallId::none, "A waiting call came without a record.");
-  enqueue({batch, kj::mv(reply), nullptr});
+  enqueue(Batch(batch, kj::mv(reply), {}));
 }
 
 void Session::enqueue(Batch batch) {
