@@ -15,8 +15,6 @@ import pathlib
 import re
 import sys
 
-import clang.cindex as ci
-
 TYPEDEF_HEADERS = ["cudaTypedefs.h", "cudaProfilerTypedefs.h"]
 # Functions that libcuda exports and cuda.h does not declare. Their header, cudaProfiler.h, is in
 # another package; their typedefs are in cudaProfilerTypedefs.h. CUoutput_mode is a plain C enum.
@@ -30,7 +28,9 @@ SUFFIX = re.compile(r"(_v\d+)?(_pt[ds][sz])?$")
 
 
 def parse(cuda_home, header):
-    resource = "/usr/lib/llvm-14/lib/clang/14.0.6/include"
+    global ci  # only parsing needs libclang; the rules below are also tested without it
+    import clang.cindex as ci
+    resource = clang_include()
     args = ["-x", "c", "-std=c11", f"-I{cuda_home}/include", f"-I{resource}",
             "-D__CUDA_API_VERSION_INTERNAL"]
     unit = ci.Index.create().parse("facts.c", args=args,
@@ -39,6 +39,14 @@ def parse(cuda_home, header):
     if errors:
         sys.exit(f"{header} does not parse: {errors[0]}")
     return unit
+
+
+def clang_include():
+    """libclang has no headers of its own; stddef.h comes from the newest clang that is installed."""
+    found = sorted(pathlib.Path("/usr/lib").glob("llvm-*/lib/clang/*/include"))
+    if not found:
+        sys.exit("The headers of clang (stddef.h) are not installed; install libclang-common-14-dev.")
+    return found[-1]
 
 
 def chapters_by_line(text):
