@@ -86,8 +86,11 @@ def driver_argument(argument):
         return f"args.{argument.field}"
     if argument.role == "struct_in":
         return f"&args.{argument.field}"
-    if argument.role in ("string", "array"):
+    if argument.role == "string":
         return f"args.{argument.field}.data()"
+    if argument.role == "array":
+        # Some arrays that CUDA only reads are not const in cuda.h.
+        return f"const_cast<{argument.ctype.base}*>(args.{argument.field}.data())"
     if argument.role in ("use", "destroy"):
         return argument.name
     return f"&{argument.name}"

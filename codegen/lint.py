@@ -94,7 +94,7 @@ def check_parameters(plan):
             if name not in names:
                 yield f"{function.name} has no parameter {name}; it has {', '.join(sorted(names))}."
         for param in function.params:
-            count = param.spec.get("count") or param.spec.get("bytes")
+            count = param.spec.get("count")
             for word in re.findall(r"[A-Za-z_]\w*", str(count or "")):
                 if word not in names:
                     yield f"The count of {param.name} of {function.name} names '{word}', no parameter."

@@ -16,8 +16,8 @@ PROC_ADDRESS = "proc_address_13_0.json"
 
 CLASSES = ("local", "cached", "async", "sync")
 FUNCTION_KEYS = {"class", "unsupported", "hook", "context", "params", "wire", "waits", "cpu", "via",
-                 "per_thread", "note", "tests"}
-PARAM_KEYS = {"dir", "null", "creates", "destroys", "uses", "field", "count", "bytes", "read"}
+                 "per_thread", "note"}
+PARAM_KEYS = {"dir", "null", "creates", "destroys", "field", "count", "read"}
 WIRE_SCALARS = {  # wire type -> (C++ type, bytes)
     "u8": ("uint8_t", 1), "u16": ("uint16_t", 2), "u32": ("uint32_t", 4), "u64": ("uint64_t", 8),
     "i32": ("int32_t", 4), "i64": ("int64_t", 8), "f32": ("float", 4), "f64": ("double", 8),

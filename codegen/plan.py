@@ -6,6 +6,7 @@
                      .handlers    worker handlers, generated or hand-written
 """
 
+import re
 from dataclasses import dataclass, field
 
 from model import Field, Function, WIRE_SCALARS
@@ -61,7 +62,8 @@ class Argument:
     handle: str = ""
     mask: int = 0
     cast: str = ""       # C++ type that the record's value is cast to for the driver
-    count: str = ""      # C++ expression over the parameters
+    count: str = ""      # C++ expression over the parameters: elements of an array
+    args_count: str = ""  # the same over the fields of the record
     allow_null: bool = False
     special: list = field(default_factory=list)
 
@@ -170,6 +172,10 @@ class Plan:
                              f"params.{param.name} or hand-write both bodies.")
             else:
                 arguments.append(argument)
+        fields = {a.name: f"args.{a.field}" for a in arguments}
+        for argument in arguments:
+            argument.args_count = re.sub(r"[A-Za-z_]\w*", lambda name: fields.get(name[0], name[0]),
+                                         argument.count)
         return arguments
 
     def derive_argument(self, function, param):

@@ -1,5 +1,5 @@
-// The calls of the mock driver that have to give sensible answers, so that a session can be set up on it
-// and memory holds what was written.
+// The calls of the mock driver that have to give sensible answers, so that a session can be set up
+// on it and memory holds what was written.
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -29,7 +29,8 @@ CUresult checkDevice(CUdevice device) {
 std::byte* deviceMemory(CUdeviceptr address, uint64_t bytes) {
   CUdeviceptr start;
   uint64_t size;
-  return findAllocation(address, bytes, start, size) ? reinterpret_cast<std::byte*>(address) : nullptr;
+  return findAllocation(address, bytes, start, size) ? reinterpret_cast<std::byte*>(address)
+                                                     : nullptr;
 }
 
 template <typename T>
@@ -93,7 +94,8 @@ CUresult cuGetProcAddress_v2(const char* symbol, void** pfn, int version, cuuint
   const int index = findProcAddress(symbol, version, flags, status);
   *pfn = nullptr;
   if (index >= 0) {
-    std::memcpy(pfn, reinterpret_cast<const char*>(&table()) + index * sizeof(void*), sizeof(void*));
+    std::memcpy(pfn, reinterpret_cast<const char*>(&table()) + index * sizeof(void*),
+                sizeof(void*));
   }
   return CUDA_SUCCESS;
 }
@@ -107,7 +109,8 @@ CUresult cuGetExportTable(const void** out, const CUuuid*) {
   return CUDA_ERROR_INVALID_VALUE;
 }
 
-// Devices --------------------------------------------------------------------------------------------
+// Devices
+// --------------------------------------------------------------------------------------------
 
 CUresult cuDeviceGet(CUdevice* device, int ordinal) {
   *device = ordinal;
@@ -186,7 +189,8 @@ CUresult cuDeviceGetPCIBusId(char* text, int bytes, CUdevice device) {
   return checkDevice(device);
 }
 
-// Contexts -------------------------------------------------------------------------------------------
+// Contexts
+// -------------------------------------------------------------------------------------------
 
 CUresult cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice device) {
   if (CUresult r = checkDevice(device); r != CUDA_SUCCESS) return r;
@@ -242,7 +246,8 @@ CUresult cuCtxGetApiVersion(CUcontext, unsigned int* version) {
   return CUDA_SUCCESS;
 }
 
-// Modules --------------------------------------------------------------------------------------------
+// Modules
+// --------------------------------------------------------------------------------------------
 
 CUresult cuModuleGetFunctionCount(unsigned int* count, CUmodule) {
   *count = 1;
@@ -292,7 +297,8 @@ CUresult cuFuncGetParamInfo(CUfunction, size_t index, size_t* offset, size_t* si
   return parameterInfo(index, offset, size);
 }
 
-CUresult cuKernelGetAttribute(int* value, CUfunction_attribute attribute, CUkernel, CUdevice device) {
+CUresult cuKernelGetAttribute(int* value, CUfunction_attribute attribute, CUkernel,
+                              CUdevice device) {
   if (CUresult r = checkDevice(device); r != CUDA_SUCCESS) return r;
   return functionAttribute(value, attribute);
 }
@@ -301,7 +307,8 @@ CUresult cuFuncGetAttribute(int* value, CUfunction_attribute attribute, CUfuncti
   return functionAttribute(value, attribute);
 }
 
-// Memory ---------------------------------------------------------------------------------------------
+// Memory
+// ---------------------------------------------------------------------------------------------
 
 CUresult cuMemGetInfo_v2(size_t* free, size_t* total) {
   *free = kDeviceBytes - allocatedBytes();
@@ -343,7 +350,9 @@ CUresult cuMemHostAlloc(void** memory, size_t bytes, unsigned int) {
   return *memory != nullptr ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
-CUresult cuMemAllocHost_v2(void** memory, size_t bytes) { return behaviours::cuMemHostAlloc(memory, bytes, 0); }
+CUresult cuMemAllocHost_v2(void** memory, size_t bytes) {
+  return behaviours::cuMemHostAlloc(memory, bytes, 0);
+}
 
 CUresult cuMemFreeHost(void* memory) {
   std::free(memory);

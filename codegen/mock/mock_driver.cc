@@ -10,7 +10,9 @@
 
 namespace farwarp {
 
-const DriverTable& mockDriverTable() { return mock::table(); }
+const DriverTable& mockDriverTable() {
+  return mock::table();
+}
 
 namespace mock {
 namespace {
@@ -47,10 +49,14 @@ State& state() {
   return instance;
 }
 
-size_t slotOf(CallId call) { return static_cast<size_t>(call); }
+size_t slotOf(CallId call) {
+  return static_cast<size_t>(call);
+}
 
 // True when the order's turn has come.
-bool isDue(Order& order) { return order.countdown != 0 && --order.countdown == 0; }
+bool isDue(Order& order) {
+  return order.countdown != 0 && --order.countdown == 0;
+}
 
 }  // namespace
 

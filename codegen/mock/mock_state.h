@@ -15,7 +15,8 @@ const DriverTable& table();  // mock_driver_gen.cc
 CUresult begin(CallId call);
 
 void* makeHandle(wire::HandleType type);
-// True for null, for the special values of the type, and for a handle that was made and not destroyed.
+// True for null, for the special values of the type, and for a handle that was made and not
+// destroyed.
 bool isLive(wire::HandleType type, uint64_t handle);
 inline bool isLive(wire::HandleType type, const void* handle) {
   return isLive(type, reinterpret_cast<uint64_t>(handle));

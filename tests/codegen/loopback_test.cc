@@ -1,7 +1,8 @@
-// Goal: the generated client bodies and worker handlers belong together: what the program passes arrives
-// at the driver, what the driver gives arrives at the program, and wrong arguments stop where they should.
-// Method: the real generated code between stand-ins of CallScope and Session (loopback/), which pass each
-// record straight on, and the mock driver. Hand-written bodies are stand-ins too.
+// Goal: the generated client bodies and worker handlers belong together: what the program passes
+// arrives at the driver, what the driver gives arrives at the program, and wrong arguments stop
+// where they should. Method: the real generated code between stand-ins of CallScope and Session
+// (loopback/), which pass each record straight on, and the mock driver. Hand-written bodies are
+// stand-ins too.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -91,7 +92,8 @@ TEST_F(Loopbacks, AnEnumerationBeyondItsValuesIsRefusedBeforeSending) {
   // The program is C; it may pass any int.
   using AnyInt = CUresult (*)(size_t*, int);
   size_t limit;
-  EXPECT_EQ(reinterpret_cast<AnyInt>(client_.cuCtxGetLimit)(&limit, 0x7fff), CUDA_ERROR_INVALID_VALUE);
+  EXPECT_EQ(reinterpret_cast<AnyInt>(client_.cuCtxGetLimit)(&limit, 0x7fff),
+            CUDA_ERROR_INVALID_VALUE);
   EXPECT_EQ(state_.records, 0u);
 }
 
@@ -118,7 +120,8 @@ TEST_F(Loopbacks, AHandleOfAnotherTypeIsRefused) {
   const auto stream = reinterpret_cast<CUevent>(makeStream());
   EXPECT_EQ(client_.cuEventQuery(stream), CUDA_ERROR_INVALID_HANDLE);
   EXPECT_EQ(client_.cuStreamWaitEvent(nullptr, stream, 0), CUDA_ERROR_INVALID_HANDLE);
-  EXPECT_EQ(client_.cuCtxSynchronize_v2(reinterpret_cast<CUcontext>(stream)), CUDA_ERROR_INVALID_CONTEXT);
+  EXPECT_EQ(client_.cuCtxSynchronize_v2(reinterpret_cast<CUcontext>(stream)),
+            CUDA_ERROR_INVALID_CONTEXT);
   EXPECT_FALSE(driverSaw(CallId::cuEventQuery));
 }
 
@@ -172,9 +175,10 @@ TEST_F(Loopbacks, NoExceptionLeavesAnEntryPoint) {
 }
 
 TEST_F(Loopbacks, ARecordThatIsNoCallIsMalformed) {
-  for (const auto call : {CallId::none, CallId::cuInit, CallId::cuGraphLaunch, CallId::cuMemsetD8_v2_ptds,
-                          CallId::cuMemcpyAsync, static_cast<CallId>(kDriverFunctionCount + 1),
-                          static_cast<CallId>(0xffff)}) {
+  for (const auto call :
+       {CallId::none, CallId::cuInit, CallId::cuGraphLaunch, CallId::cuMemsetD8_v2_ptds,
+        CallId::cuMemcpyAsync, static_cast<CallId>(kDriverFunctionCount + 1),
+        static_cast<CallId>(0xffff)}) {
     wire::RecordHeader header{};
     header.bytes = sizeof(header);
     header.call = static_cast<uint16_t>(call);

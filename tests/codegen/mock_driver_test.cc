@@ -1,5 +1,6 @@
-// Goal: tests can rely on the mock driver: it fails when told to, checks handles and keeps memory within
-// its bounds. Method: calls through its table, and the shared library's own exports by dlopen.
+// Goal: tests can rely on the mock driver: it fails when told to, checks handles and keeps memory
+// within its bounds. Method: calls through its table, and the shared library's own exports by
+// dlopen.
 #include "codegen/mock/mock_driver.h"
 
 #include <dlfcn.h>
@@ -60,8 +61,8 @@ TEST_F(MockDriver, KernelsAreFunctions) {
   ASSERT_EQ(driver_.cuLibraryLoadData(&library, "", nullptr, nullptr, 0, nullptr, nullptr, 0),
             CUDA_SUCCESS);
   ASSERT_EQ(driver_.cuLibraryGetKernel(&kernel, library, "kernel"), CUDA_SUCCESS);
-  EXPECT_EQ(driver_.cuLaunchKernel(reinterpret_cast<CUfunction>(kernel), 1, 1, 1, 1, 1, 1, 0, nullptr,
-                                   nullptr, nullptr),
+  EXPECT_EQ(driver_.cuLaunchKernel(reinterpret_cast<CUfunction>(kernel), 1, 1, 1, 1, 1, 1, 0,
+                                   nullptr, nullptr, nullptr),
             CUDA_SUCCESS);
 }
 

@@ -1,6 +1,7 @@
 // Goal: cuGetProcAddress gives the symbol whose binary interface the caller was built against.
-// Method: the cases in which the answer is not the newest symbol, which cudart 13.0 asks for; names, versions
-// and flags at their edges; and for every symbol that it is found at the version that introduced it.
+// Method: the cases in which the answer is not the newest symbol, which cudart 13.0 asks for;
+// names, versions and flags at their edges; and for every symbol that it is found at the version
+// that introduced it.
 #include "proc_address_gen.h"
 
 #include <gtest/gtest.h>
@@ -42,7 +43,8 @@ TEST(ProcAddress, PrefersThePerThreadFormWhenAskedTo) {
   EXPECT_EQ(find("cuMemcpyHtoD", 13000, kPerThread), "cuMemcpyHtoD_v2_ptds");
   EXPECT_EQ(find("cuLaunchKernel", 13000, kPerThread), "cuLaunchKernel_ptsz");
   EXPECT_EQ(find("cuLaunchKernel", 13000, CU_GET_PROC_ADDRESS_LEGACY_STREAM), "cuLaunchKernel");
-  EXPECT_EQ(find("cuMemAlloc", 13000, kPerThread), "cuMemAlloc_v2") << "there is no per-thread form";
+  EXPECT_EQ(find("cuMemAlloc", 13000, kPerThread), "cuMemAlloc_v2")
+      << "there is no per-thread form";
 }
 
 TEST(ProcAddress, SaysWhyThereIsNone) {
@@ -62,12 +64,13 @@ TEST(ProcAddress, SaysWhyThereIsNone) {
 TEST(ProcAddress, IsInTheOrderOfTheTable) {
   DriverTable table{};
   const auto place = [&](const void* member) {
-    return static_cast<int>((static_cast<const char*>(member) - reinterpret_cast<const char*>(&table)) /
-                            sizeof(void*));
+    return static_cast<int>(
+        (static_cast<const char*>(member) - reinterpret_cast<const char*>(&table)) / sizeof(void*));
   };
   EXPECT_EQ(findProcAddress("cuInit", 13000, kPlain, nullptr), place(&table.cuInit));
   EXPECT_EQ(findProcAddress("cuMemFree", 13000, kPlain, nullptr), place(&table.cuMemFree_v2));
-  EXPECT_EQ(findProcAddress("cuProfilerStop", 13000, kPlain, nullptr), place(&table.cuProfilerStop));
+  EXPECT_EQ(findProcAddress("cuProfilerStop", 13000, kPlain, nullptr),
+            place(&table.cuProfilerStop));
 }
 
 TEST(ProcAddress, EverySymbolIsFound) {

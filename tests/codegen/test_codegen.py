@@ -12,6 +12,7 @@ import os
 import pathlib
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -315,6 +316,65 @@ class Faults(unittest.TestCase):
     def test_mock_behaviour_of_no_call(self):
         self.edit("spec/mock.toml", '"cuDriverGetVersion"', '"cuDriverGetWeather"')
         self.expect("mock.toml names cuDriverGetWeather")
+
+
+class Shapes(unittest.TestCase):
+    """Parameters that no supported call has yet, so that the first one that has them finds it working."""
+
+    SHAPES = [  # chapter, entry
+        ("unified_addressing", '[cuMemAdvise_v2]\nclass = "async"'),  # a structure by value
+        ("memory", '[cuArray3DCreate_v2]\nclass = "sync"\n'  # a structure by pointer
+                   'params.pHandle.creates = true'),
+        ("memory", '[cuIpcOpenEventHandle]\nclass = "sync"\nparams.phEvent.creates = true'),
+        ("texture_object", '[cuTexObjectDestroy]\nclass = "async"\n'  # a handle that is a number
+                           'params.texObject.destroys = true'),
+        ("module", '[cuModuleGetTexRef]\nclass = "sync"\nparams.pTexRef.creates = true'),  # a string
+        ("texture_reference", '[cuTexRefSetBorderColor]\nclass = "async"\n'  # an array
+                              'params.pBorderColor = { dir = "in", count = "4" }'),
+        ("texture_reference", '[cuTexRefGetAddressMode]\nclass = "sync"'),  # an enumeration as result
+    ]
+
+    def setUp(self):
+        self.root = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.root)
+        shutil.copytree(CODEGEN / "spec", self.root / "spec")
+        shutil.copytree(CODEGEN / "facts", self.root / "facts")
+        with open(self.root / "spec/structs.toml", "a") as file:
+            for struct in ("CUmemLocation", "CUDA_ARRAY3D_DESCRIPTOR", "CUipcEventHandle"):
+                if f"[{struct}]" not in (CODEGEN / "spec/structs.toml").read_text():
+                    file.write(f"\n[{struct}]\n")
+        for chapter, entry in self.SHAPES:
+            self.support(chapter, entry)
+
+    def support(self, chapter, entry):
+        """Takes a function out of the unsupported ones, if it is there, and gives it the entry."""
+        name = re.match(r"\[(\w+)\]", entry)[1]
+        path = self.root / f"spec/driver/{chapter}.toml"
+        text = path.read_text()
+        if f"[{name}]" in text:
+            return  # supported by now
+        text = re.sub(rf'"{name}"(, *)?', "", text)
+        title, _, rest = text.partition("\n\n")
+        path.write_text(f"{title}\n\n{entry}\n\n{rest}")
+
+    def test_they_compile(self):
+        compiler = os.environ.get("FARWARP_TEST_CXX")
+        home = os.environ.get("FARWARP_TEST_CUDA_HOME")
+        if not compiler or not home:
+            self.skipTest("FARWARP_TEST_CXX and FARWARP_TEST_CUDA_HOME name no compiler and toolkit")
+        texts = generate.render(Plan(Model(self.root)))
+        for name, text in texts.items():
+            (self.root / name).write_text(text)
+        for name in ("client_calls_gen.cc", "worker_dispatch_gen.cc", "wire_records_gen.cc",
+                     "wire_records_gen_test.cc"):
+            subprocess.run([compiler, "-std=c++20", "-fsyntax-only", "-Wall", "-Werror",
+                            "-D__CUDA_API_VERSION_INTERNAL", f"-I{REPOSITORY}/tests/codegen/loopback",
+                            f"-I{self.root}", f"-I{REPOSITORY}", "-isystem", f"{home}/include",
+                            str(self.root / name)], check=True)
+
+    def test_the_worker_checks_the_count_of_an_array(self):
+        text = generate.render(Plan(Model(self.root)))["worker_dispatch_gen.cc"]
+        self.assertIn("if (args.pBorderColor.size() != static_cast<size_t>(4))", text)
 
 
 class Import(unittest.TestCase):

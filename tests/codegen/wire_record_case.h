@@ -1,5 +1,6 @@
-// What the generated table of records (wire_records_gen_test.cc) gives to the tests: for each record a
-// way to make one from values, to decode one, and the places in it that a peer could lie about.
+// What the generated table of records (wire_records_gen_test.cc) gives to the tests: for each
+// record a way to make one from values, to decode one, and the places in it that a peer could lie
+// about.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -16,8 +17,8 @@
 
 namespace farwarp::wire::test {
 
-// Whole 8-byte words, so that the bytes are aligned as they are in a batch, and exactly as long as asked
-// for, so that AddressSanitizer sees every read beyond the end.
+// Whole 8-byte words, so that the bytes are aligned as they are in a batch, and exactly as long as
+// asked for, so that AddressSanitizer sees every read beyond the end.
 class Bytes {
  public:
   explicit Bytes(size_t size) : memory_(size == 0 ? nullptr : ::operator new(size)), size_(size) {}
@@ -30,7 +31,9 @@ class Bytes {
 
   std::byte* data() { return static_cast<std::byte*>(memory_); }
   size_t size() const { return size_; }
-  std::span<const std::byte> view() const { return {static_cast<const std::byte*>(memory_), size_}; }
+  std::span<const std::byte> view() const {
+    return {static_cast<const std::byte*>(memory_), size_};
+  }
 
  private:
   void* memory_;
@@ -89,10 +92,13 @@ template <typename T>
 bool same(const T& a, const T& b) {
   return std::memcmp(&a, &b, sizeof(T)) == 0;
 }
-inline bool same(std::string_view a, std::string_view b) { return a == b && a.data()[a.size()] == '\0'; }
+inline bool same(std::string_view a, std::string_view b) {
+  return a == b && a.data()[a.size()] == '\0';
+}
 template <typename T>
 bool same(std::span<const T> a, std::span<const T> b) {
-  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size_bytes()) == 0);
+  return a.size() == b.size() &&
+         (a.empty() || std::memcmp(a.data(), b.data(), a.size_bytes()) == 0);
 }
 
 // Where the count of a variable field stands in the encoding.

@@ -1,8 +1,8 @@
 // Goal: what a peer sends is either exactly one record or refused, for every record that there is.
-// Method: the generator lists all records (wire_records_gen_test.cc). For each, with several seeds: the
-// values come back from their encoding; every proper prefix, every longer record, every lie about a
-// length, every value outside an enumeration and every broken string is refused. The encodings lie in
-// memory of exactly their size, so that a sanitizer sees a read beyond the end.
+// Method: the generator lists all records (wire_records_gen_test.cc). For each, with several seeds:
+// the values come back from their encoding; every proper prefix, every longer record, every lie
+// about a length, every value outside an enumeration and every broken string is refused. The
+// encodings lie in memory of exactly their size, so that a sanitizer sees a read beyond the end.
 #include "tests/codegen/wire_record_case.h"
 
 #include "protocol/record.h"
@@ -31,7 +31,8 @@ TEST(WireRecords, RoundTrip) {
     Values again(seed);
     record.compare(again, bytes.view());
     Values once_more(seed);
-    EXPECT_TRUE(same(bytes.view(), record.make(once_more).view())) << "the encoding is not deterministic";
+    EXPECT_TRUE(same(bytes.view(), record.make(once_more).view()))
+        << "the encoding is not deterministic";
   });
 }
 

@@ -32,7 +32,7 @@ class Session {
 
   CUresult bind(wire::HandleType type, uint64_t id, void* handle) {
     return handles_.emplace(std::pair{type, id}, handle).second ? CUDA_SUCCESS
-                                                               : CUDA_ERROR_INVALID_HANDLE;
+                                                                : CUDA_ERROR_INVALID_HANDLE;
   }
   void unbind(wire::HandleType type, uint64_t id) { handles_.erase({type, id}); }
 

@@ -43,8 +43,8 @@ class CallScope {
   CUresult use(wire::HandleType type, const void* handle, uint64_t& id, bool allow_null = false) {
     id = reinterpret_cast<uint64_t>(handle);
     if (wire::isSpecialHandle(type, id) || (id == 0 && allow_null)) return CUDA_SUCCESS;
-    const bool good = loopback->live.count(id) != 0 &&
-                      wire::handleTypeAccepts(type, wire::HandleId(id).type());
+    const bool good =
+        loopback->live.count(id) != 0 && wire::handleTypeAccepts(type, wire::HandleId(id).type());
     return good ? CUDA_SUCCESS : wire::invalidHandleError(type);
   }
 
