@@ -1,0 +1,97 @@
+// Event management.
+#include "cpu_calls_gen.h"
+#include "gpud/device/cpu/calls/enter.h"
+#include "gpud/device/cpu/kernel_meter.h"
+
+namespace farwarp::cpu::calls {
+namespace {
+
+CUresult findEvent(CUevent handle, std::shared_ptr<EventObject>& event) {
+  if (CUresult r = enter(); r != CUDA_SUCCESS) return r;
+  event = Driver::get().events().find(handle);
+  if (event == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+  return event->context->error();
+}
+
+}  // namespace
+
+CUresult cuEventCreate(CUevent* out, unsigned int flags) {
+  std::shared_ptr<Context> context;
+  if (CUresult r = enter(context); r != CUDA_SUCCESS) return r;
+  constexpr unsigned kKnown =
+      CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING | CU_EVENT_INTERPROCESS;
+  if (out == nullptr || (flags & ~kKnown) != 0) return CUDA_ERROR_INVALID_VALUE;
+  if ((flags & CU_EVENT_INTERPROCESS) != 0) return CUDA_ERROR_NOT_SUPPORTED;
+  const uintptr_t handle =
+      Driver::get().events().insert(std::make_shared<EventObject>(context, flags));
+  if (handle == 0) return CUDA_ERROR_OUT_OF_MEMORY;
+  *out = reinterpret_cast<CUevent>(handle);
+  return CUDA_SUCCESS;
+}
+
+CUresult cuEventRecordWithFlags(CUevent handle, CUstream stream, unsigned int flags,
+                                uint16_t record_flags) {
+  if ((flags & ~unsigned{CU_EVENT_RECORD_EXTERNAL}) != 0) return CUDA_ERROR_INVALID_VALUE;
+  // Outside of a capture there is no graph that the event could be external to.
+  if (flags != 0) return CUDA_ERROR_ILLEGAL_STATE;
+  return calls::cuEventRecord(handle, stream, record_flags);
+}
+
+CUresult cuEventRecord(CUevent handle, CUstream stream, uint16_t record_flags) {
+  StreamUse use;
+  if (CUresult r = enterStream(stream, record_flags, use); r != CUDA_SUCCESS) return r;
+  const auto event = Driver::get().events().find(handle);
+  if (event == nullptr || event->context != use.context) return CUDA_ERROR_INVALID_HANDLE;
+  auto record = std::make_shared<EventRecord>();
+  record->mark = Driver::get().scheduler().submit(
+      use.stream, [record] { record->time_ns = nowNs(); }, {}, true);
+  event->setLatest(std::move(record));
+  return CUDA_SUCCESS;
+}
+
+CUresult cuEventQuery(CUevent handle) {
+  std::shared_ptr<EventObject> event;
+  if (CUresult r = findEvent(handle, event); r != CUDA_SUCCESS) return r;
+  const auto record = event->latest();
+  if (record == nullptr) return CUDA_SUCCESS;
+  if (!Driver::get().scheduler().done({&record->mark, 1})) return CUDA_ERROR_NOT_READY;
+  return event->context->error();
+}
+
+CUresult cuEventSynchronize(CUevent handle) {
+  std::shared_ptr<EventObject> event;
+  if (CUresult r = findEvent(handle, event); r != CUDA_SUCCESS) return r;
+  const auto record = event->latest();
+  if (record != nullptr) Driver::get().scheduler().wait({&record->mark, 1});
+  return event->context->error();
+}
+
+CUresult cuEventDestroy_v2(CUevent handle) {
+  if (CUresult r = enter(); r != CUDA_SUCCESS) return r;
+  const auto event = Driver::get().events().remove(handle);
+  return event != nullptr ? event->context->error() : CUDA_ERROR_INVALID_HANDLE;
+}
+
+CUresult cuEventElapsedTime_v2(float* milliseconds, CUevent start_handle, CUevent end_handle) {
+  std::shared_ptr<EventObject> start, end;
+  if (CUresult r = findEvent(start_handle, start); r != CUDA_SUCCESS) return r;
+  if (CUresult r = findEvent(end_handle, end); r != CUDA_SUCCESS) return r;
+  if (milliseconds == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  const auto first = start->latest(), last = end->latest();
+  if (first == nullptr || last == nullptr ||
+      ((start->flags | end->flags) & CU_EVENT_DISABLE_TIMING) != 0 ||
+      start->context != end->context) {
+    return CUDA_ERROR_INVALID_HANDLE;
+  }
+  const Mark marks[] = {first->mark, last->mark};
+  if (!Driver::get().scheduler().done(marks)) return CUDA_ERROR_NOT_READY;
+  const auto ns = static_cast<int64_t>(last->time_ns - first->time_ns);
+  *milliseconds = static_cast<float>(static_cast<double>(ns) / 1e6);
+  return CUDA_SUCCESS;
+}
+
+CUresult cuEventElapsedTime(float* milliseconds, CUevent start, CUevent end) {
+  return calls::cuEventElapsedTime_v2(milliseconds, start, end);
+}
+
+}  // namespace farwarp::cpu::calls

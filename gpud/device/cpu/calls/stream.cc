@@ -1,0 +1,169 @@
+// Stream management.
+#include "cpu_calls_gen.h"
+#include "gpud/device/cpu/calls/enter.h"
+
+namespace farwarp::cpu::calls {
+namespace {
+
+std::atomic<uint64_t> g_stream_numbers{2};  // 1 and 2 name the default streams
+
+// What the program asks about a stream: for a default stream the values that CUDA gives it.
+struct StreamFacts {
+  std::shared_ptr<Context> context;
+  unsigned flags = 0;
+  int priority = 0;
+  uint64_t number = 0;
+};
+
+CUresult factsOf(CUstream handle, uint16_t record_flags, StreamFacts& facts) {
+  std::shared_ptr<Context> context;
+  if (CUresult r = enter(context); r != CUDA_SUCCESS) return r;
+  if (handle == nullptr || handle == CU_STREAM_LEGACY || handle == CU_STREAM_PER_THREAD) {
+    const bool legacy =
+        handle == CU_STREAM_LEGACY || (handle == nullptr && (record_flags & kPerThreadForm) == 0);
+    facts = {.context = context, .number = legacy ? 1u : 2u};
+    return CUDA_SUCCESS;
+  }
+  const auto stream = Driver::get().streams().find(handle);
+  if (stream == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+  facts = {stream->context, stream->flags, stream->priority, stream->number};
+  return CUDA_SUCCESS;
+}
+
+}  // namespace
+
+CUresult cuStreamCreateWithPriority(CUstream* out, unsigned int flags, int) {
+  std::shared_ptr<Context> context;
+  if (CUresult r = enter(context); r != CUDA_SUCCESS) return r;
+  if (out == nullptr || (flags & ~unsigned{CU_STREAM_NON_BLOCKING}) != 0) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  const bool non_blocking = (flags & CU_STREAM_NON_BLOCKING) != 0;
+  auto stream = std::make_shared<StreamObject>();
+  stream->context = context;
+  stream->stream =
+      context->createStream(non_blocking ? StreamKind::non_blocking : StreamKind::blocking);
+  stream->flags = flags;
+  stream->priority = 0;  // all priorities are clamped to the one there is
+  stream->number = ++g_stream_numbers;
+  const uintptr_t handle = Driver::get().streams().insert(stream);
+  if (handle == 0) {
+    Driver::get().scheduler().closeStream(stream->stream);
+    return CUDA_ERROR_OUT_OF_MEMORY;
+  }
+  *out = reinterpret_cast<CUstream>(handle);
+  return CUDA_SUCCESS;
+}
+
+CUresult cuStreamCreate(CUstream* out, unsigned int flags) {
+  return calls::cuStreamCreateWithPriority(out, flags, 0);
+}
+
+CUresult cuStreamDestroy_v2(CUstream handle) {
+  if (CUresult r = enter(); r != CUDA_SUCCESS) return r;
+  const auto stream = Driver::get().streams().remove(handle);
+  if (stream == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+  Driver::get().scheduler().closeStream(stream->stream);
+  return stream->context->error();
+}
+
+CUresult cuStreamGetPriority(CUstream handle, int* priority, uint16_t record_flags) {
+  StreamFacts facts;
+  if (CUresult r = factsOf(handle, record_flags, facts); r != CUDA_SUCCESS) return r;
+  if (priority == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  *priority = facts.priority;
+  return CUDA_SUCCESS;
+}
+
+CUresult cuStreamGetFlags(CUstream handle, unsigned int* flags, uint16_t record_flags) {
+  StreamFacts facts;
+  if (CUresult r = factsOf(handle, record_flags, facts); r != CUDA_SUCCESS) return r;
+  if (flags == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  *flags = facts.flags;
+  return CUDA_SUCCESS;
+}
+
+CUresult cuStreamGetId(CUstream handle, unsigned long long* id, uint16_t record_flags) {
+  StreamFacts facts;
+  if (CUresult r = factsOf(handle, record_flags, facts); r != CUDA_SUCCESS) return r;
+  if (id == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  *id = facts.number;
+  return CUDA_SUCCESS;
+}
+
+CUresult cuStreamGetCtx(CUstream handle, CUcontext* out, uint16_t record_flags) {
+  StreamFacts facts;
+  if (CUresult r = factsOf(handle, record_flags, facts); r != CUDA_SUCCESS) return r;
+  if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  *out = facts.context->handle();
+  return CUDA_SUCCESS;
+}
+
+CUresult cuStreamGetCtx_v2(CUstream handle, CUcontext* out, CUgreenCtx* green,
+                           uint16_t record_flags) {
+  if (CUresult r = calls::cuStreamGetCtx(handle, out, record_flags); r != CUDA_SUCCESS) return r;
+  if (green != nullptr) *green = nullptr;
+  return CUDA_SUCCESS;
+}
+
+CUresult cuStreamGetDevice(CUstream handle, CUdevice* device, uint16_t record_flags) {
+  StreamFacts facts;
+  if (CUresult r = factsOf(handle, record_flags, facts); r != CUDA_SUCCESS) return r;
+  if (device == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  *device = facts.context->device().ordinal();
+  return CUDA_SUCCESS;
+}
+
+CUresult cuStreamQuery(CUstream handle, uint16_t record_flags) {
+  StreamUse use;
+  if (CUresult r = enterStream(handle, record_flags, use); r != CUDA_SUCCESS) return r;
+  Scheduler& scheduler = Driver::get().scheduler();
+  if (!scheduler.done(scheduler.tail(use.stream))) return CUDA_ERROR_NOT_READY;
+  return use.context->error();
+}
+
+CUresult cuStreamSynchronize(CUstream handle, uint16_t record_flags) {
+  StreamUse use;
+  if (CUresult r = enterStream(handle, record_flags, use); r != CUDA_SUCCESS) return r;
+  Scheduler& scheduler = Driver::get().scheduler();
+  scheduler.wait(scheduler.tail(use.stream));
+  return use.context->error();
+}
+
+CUresult cuStreamWaitEvent(CUstream handle, CUevent event_handle, unsigned int flags,
+                           uint16_t record_flags) {
+  StreamUse use;
+  if (CUresult r = enterStream(handle, record_flags, use); r != CUDA_SUCCESS) return r;
+  if ((flags & ~unsigned{CU_EVENT_WAIT_EXTERNAL}) != 0) return CUDA_ERROR_INVALID_VALUE;
+  const auto event = Driver::get().events().find(event_handle);
+  if (event == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+  // An event that was never recorded holds nothing back.
+  if (const auto record = event->latest(); record != nullptr) {
+    Driver::get().scheduler().submit(
+        use.stream, [] {}, {record->mark}, true);
+  }
+  return CUDA_SUCCESS;
+}
+
+// Streams cannot be captured yet, so none ever is.
+CUresult cuStreamIsCapturing(CUstream handle, CUstreamCaptureStatus* status,
+                             uint16_t record_flags) {
+  StreamFacts facts;
+  if (CUresult r = factsOf(handle, record_flags, facts); r != CUDA_SUCCESS) return r;
+  if (status == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  *status = CU_STREAM_CAPTURE_STATUS_NONE;
+  return CUDA_SUCCESS;
+}
+
+CUresult cuStreamGetCaptureInfo_v2(CUstream handle, CUstreamCaptureStatus* status, cuuint64_t*,
+                                   CUgraph*, const CUgraphNode**, size_t*, uint16_t record_flags) {
+  return calls::cuStreamIsCapturing(handle, status, record_flags);
+}
+
+CUresult cuStreamGetCaptureInfo_v3(CUstream handle, CUstreamCaptureStatus* status, cuuint64_t*,
+                                   CUgraph*, const CUgraphNode**, const CUgraphEdgeData**, size_t*,
+                                   uint16_t record_flags) {
+  return calls::cuStreamIsCapturing(handle, status, record_flags);
+}
+
+}  // namespace farwarp::cpu::calls

@@ -1,0 +1,152 @@
+// Unified addressing: what an address is.
+#include "cpu_calls_gen.h"
+#include "gpud/device/cpu/calls/enter.h"
+
+namespace farwarp::cpu::calls {
+namespace {
+
+template <typename T>
+void put(void* out, T value) {
+  *static_cast<T*>(out) = value;
+}
+
+bool isHost(const Allocation& found) {
+  return found.kind == MemoryKind::host || found.kind == MemoryKind::registered;
+}
+
+CUresult attributeOf(const Allocation& found, CUpointer_attribute which, CUdeviceptr address,
+                     void* out) {
+  switch (which) {
+    case CU_POINTER_ATTRIBUTE_CONTEXT: {
+      const auto context = Driver::get().contextByNumber(found.context);
+      put<CUcontext>(out, context != nullptr ? context->handle() : nullptr);
+      break;
+    }
+    case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
+      put<CUmemorytype>(out, isHost(found) ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE);
+      break;
+    case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
+      put<CUdeviceptr>(out, address);
+      break;
+    case CU_POINTER_ATTRIBUTE_HOST_POINTER:
+      if (!isHost(found)) return CUDA_ERROR_INVALID_VALUE;
+      put<void*>(out, reinterpret_cast<void*>(address));
+      break;
+    case CU_POINTER_ATTRIBUTE_SYNC_MEMOPS:
+      put<unsigned>(out, 0);
+      break;
+    case CU_POINTER_ATTRIBUTE_BUFFER_ID:
+      put<unsigned long long>(out, found.number);
+      break;
+    case CU_POINTER_ATTRIBUTE_IS_MANAGED:
+      put<unsigned>(out, 0);
+      break;
+    case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
+      put<int>(out, found.device);
+      break;
+    case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
+      put<unsigned>(out, 0);
+      break;
+    case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
+      put<CUdeviceptr>(out, found.begin);
+      break;
+    case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
+      put<size_t>(out, found.bytes);
+      break;
+    case CU_POINTER_ATTRIBUTE_MAPPED:
+      put<unsigned>(out, 1);
+      break;
+    case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES:
+      put<unsigned long long>(out, 0);
+      break;
+    case CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE:
+      put<unsigned>(out, 0);
+      break;
+    case CU_POINTER_ATTRIBUTE_ACCESS_FLAGS:
+      put<unsigned>(out, CU_POINTER_ATTRIBUTE_ACCESS_FLAG_READWRITE);
+      break;
+    case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
+      put<CUmemoryPool>(out, nullptr);
+      break;
+    case CU_POINTER_ATTRIBUTE_MAPPING_SIZE:
+      put<size_t>(out, found.bytes);
+      break;
+    case CU_POINTER_ATTRIBUTE_MAPPING_BASE_ADDR:
+      put<CUdeviceptr>(out, found.begin);
+      break;
+    case CU_POINTER_ATTRIBUTE_MEMORY_BLOCK_ID:
+      put<unsigned long long>(out, found.number);
+      break;
+    case CU_POINTER_ATTRIBUTE_IS_HW_DECOMPRESS_CAPABLE:
+      put<unsigned>(out, 0);
+      break;
+    default:
+      return CUDA_ERROR_INVALID_VALUE;
+  }
+  return CUDA_SUCCESS;
+}
+
+// What cuPointerGetAttributes tells of memory that the driver does not know: all zero, and no
+// device.
+CUresult attributeOfUnknown(CUpointer_attribute which, CUdeviceptr address, void* out) {
+  Allocation nothing;
+  if (which == CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL) {
+    put<int>(out, CU_DEVICE_INVALID);
+  } else if (which == CU_POINTER_ATTRIBUTE_MEMORY_TYPE || which == CU_POINTER_ATTRIBUTE_MAPPED ||
+             which == CU_POINTER_ATTRIBUTE_ACCESS_FLAGS) {
+    put<unsigned>(out, 0);
+  } else if (which == CU_POINTER_ATTRIBUTE_HOST_POINTER ||
+             which == CU_POINTER_ATTRIBUTE_DEVICE_POINTER) {
+    put<void*>(out, nullptr);
+  } else {
+    return attributeOf(nothing, which, address, out);
+  }
+  return CUDA_SUCCESS;
+}
+
+}  // namespace
+
+CUresult cuPointerGetAttribute(void* out, CUpointer_attribute which, CUdeviceptr address) {
+  std::shared_ptr<Context> context;
+  if (CUresult r = enter(context); r != CUDA_SUCCESS) return r;
+  Allocation found;
+  if (out == nullptr || !context->driver().memory().find(address, found)) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  return attributeOf(found, which, address, out);
+}
+
+CUresult cuPointerGetAttributes(unsigned int count, CUpointer_attribute* which, void** out,
+                                CUdeviceptr address) {
+  std::shared_ptr<Context> context;
+  if (CUresult r = enter(context); r != CUDA_SUCCESS) return r;
+  if (count == 0 || which == nullptr || out == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  Allocation found;
+  const bool known = context->driver().memory().find(address, found);
+  for (unsigned i = 0; i < count; ++i) {
+    if (out[i] == nullptr) return CUDA_ERROR_INVALID_VALUE;
+    CUresult r = known ? attributeOf(found, which[i], address, out[i])
+                       : attributeOfUnknown(which[i], address, out[i]);
+    // Here, unlike in the form for one attribute, one that does not apply is null.
+    if (r != CUDA_SUCCESS && which[i] == CU_POINTER_ATTRIBUTE_HOST_POINTER) {
+      put<void*>(out[i], nullptr);
+    } else if (r != CUDA_SUCCESS) {
+      return r;
+    }
+  }
+  return CUDA_SUCCESS;
+}
+
+// Synchronous operations on device memory already wait for what they must here.
+CUresult cuPointerSetAttribute(const void* value, CUpointer_attribute which, CUdeviceptr address) {
+  std::shared_ptr<Context> context;
+  if (CUresult r = enter(context); r != CUDA_SUCCESS) return r;
+  Allocation found;
+  if (value == nullptr || which != CU_POINTER_ATTRIBUTE_SYNC_MEMOPS ||
+      !context->driver().memory().find(address, found)) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  return isHost(found) ? CUDA_ERROR_NOT_SUPPORTED : CUDA_SUCCESS;
+}
+
+}  // namespace farwarp::cpu::calls

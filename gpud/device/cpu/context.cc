@@ -1,0 +1,152 @@
+#include "gpud/device/cpu/context.h"
+
+#include <cstdio>
+
+#include "driver/hidden_tables.h"
+#include "gpud/device/cpu/driver.h"
+#include "gpud/device/cpu/objects.h"
+
+namespace farwarp::cpu {
+namespace {
+
+std::atomic<uint64_t> g_context_numbers{0};
+
+// What kernels of a context reach outside: the program's standard streams, and memory for device
+// malloc.
+class ContextEnvironment final : public ptx::Environment {
+ public:
+  ContextEnvironment(Driver& driver, Context& context)
+      : Environment(driver.memory().map(), driver.pool(), traitsOf(context.device())),
+        memory_(driver.memory()),
+        context_(context) {}
+
+  void print(std::string_view text) override { std::fwrite(text.data(), 1, text.size(), stdout); }
+  void printAssertion(std::string_view text) override {
+    std::fwrite(text.data(), 1, text.size(), stderr);
+  }
+  uint64_t allocate(uint64_t bytes) override {
+    const uint64_t heap = context_.limits[CU_LIMIT_MALLOC_HEAP_SIZE];
+    if (heap_bytes_.fetch_add(bytes) + bytes > heap) {
+      heap_bytes_ -= bytes;
+      return 0;
+    }
+    const uint64_t address = memory_.allocate({.bytes = bytes,
+                                               .kind = MemoryKind::heap,
+                                               .context = context_.number(),
+                                               .device = context_.device().ordinal()},
+                                              context_.device().memoryBytes());
+    if (address == 0) heap_bytes_ -= bytes;
+    return address;
+  }
+  void release(uint64_t address) override {
+    Allocation found;
+    if (!memory_.find(address, found) || found.begin != address) return;
+    if (memory_.release(address, MemoryKind::heap, found.number)) heap_bytes_ -= found.bytes;
+  }
+
+ private:
+  static ptx::DeviceTraits traitsOf(const Device& device) {
+    ptx::DeviceTraits traits;
+    traits.multiprocessors = device.limits().multiprocessors;
+    traits.shared_bytes_max =
+        std::max(device.limits().shared_per_block, device.limits().shared_per_block_optin);
+    return traits;
+  }
+
+  AddressSpace& memory_;
+  Context& context_;
+  std::atomic<uint64_t> heap_bytes_{0};
+};
+
+}  // namespace
+
+Context::Context(Driver& driver, Device& device, bool primary)
+    : driver_(driver), device_(device), primary_(primary), number_(++g_context_numbers) {
+  resetSettings();
+}
+
+void Context::resetSettings() {
+  cache_config = CU_FUNC_CACHE_PREFER_NONE;
+  shared_config = CU_SHARED_MEM_CONFIG_FOUR_BYTE_BANK_SIZE;
+  for (auto& limit : limits) limit = 0;
+  limits[CU_LIMIT_STACK_SIZE] = 1024;
+  limits[CU_LIMIT_PRINTF_FIFO_SIZE] = 1 << 20;
+  limits[CU_LIMIT_MALLOC_HEAP_SIZE] = 8 << 20;
+  limits[CU_LIMIT_MAX_L2_FETCH_GRANULARITY] = 64;
+}
+
+void Context::activate() {
+  std::lock_guard lock(mutex_);
+  if (active_) return;
+  environment_ = std::make_unique<ContextEnvironment>(driver_, *this);
+  legacy_ = driver_.scheduler().createStream(streams_, StreamKind::legacy);
+  active_.store(true, std::memory_order_release);
+}
+
+void Context::end() {
+  {
+    std::lock_guard lock(mutex_);
+    if (!active_) return;
+    active_.store(false, std::memory_order_release);
+  }
+  driver_.scheduler().wait(*streams_);
+  contextLocalStorage().endContext(handle_);
+  const auto mine = [this](const auto& object) { return object.context.get() == this; };
+  for (const auto& stream : driver_.streams().removeIf(mine)) {
+    driver_.scheduler().closeStream(stream->stream);
+  }
+  driver_.events().removeIf(mine);
+  for (const auto& module : driver_.modules().removeIf(mine)) module->forgetFunctions(driver_);
+  for (const auto& library : driver_.libraries().all()) library->forgetContext(number_);
+  driver_.memory().releaseContext(number_);
+  std::lock_guard lock(mutex_);
+  for (const auto& [thread, stream] : thread_streams_) driver_.scheduler().closeStream(stream);
+  thread_streams_.clear();
+  driver_.scheduler().closeStream(legacy_);
+  legacy_ = nullptr;
+  error_ = CUDA_SUCCESS;
+  resetSettings();
+}
+
+void Context::fail(CUresult error) {
+  CUresult none = CUDA_SUCCESS;
+  error_.compare_exchange_strong(none, error, std::memory_order_acq_rel);
+}
+
+std::shared_ptr<Stream> Context::legacyStream() {
+  std::lock_guard lock(mutex_);
+  return legacy_;
+}
+
+std::shared_ptr<Stream> Context::threadStream() {
+  const uint64_t thread = driver_.threadNumberForStreams();
+  std::lock_guard lock(mutex_);
+  if (!active_) return nullptr;
+  auto& stream = thread_streams_[thread];
+  if (stream == nullptr) {
+    stream = driver_.scheduler().createStream(streams_, StreamKind::blocking);
+  }
+  return stream;
+}
+
+void Context::forgetThread(uint64_t thread) {
+  std::lock_guard lock(mutex_);
+  const auto found = thread_streams_.find(thread);
+  if (found == thread_streams_.end()) return;
+  driver_.scheduler().closeStream(found->second);
+  thread_streams_.erase(found);
+}
+
+std::shared_ptr<Stream> Context::createStream(StreamKind kind) {
+  return driver_.scheduler().createStream(streams_, kind);
+}
+
+void Context::synchronize() {
+  driver_.scheduler().wait(*streams_);
+}
+
+bool Context::idle() {
+  return driver_.scheduler().idle(*streams_);
+}
+
+}  // namespace farwarp::cpu

@@ -1,0 +1,82 @@
+// A CUDA context: its streams, its settings, its error, and the end of all that belongs to it.
+#pragma once
+
+#include <cuda.h>
+
+#include <array>
+#include <atomic>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "gpud/device/cpu/device.h"
+#include "gpud/device/cpu/ptx/engine.h"
+#include "gpud/device/cpu/scheduler.h"
+
+namespace farwarp::cpu {
+
+class Driver;
+
+// The values of cuCtxGetLimit, indexed by CUlimit.
+inline constexpr size_t kLimitCount = CU_LIMIT_MAX;
+
+class Context : public std::enable_shared_from_this<Context> {
+ public:
+  // A primary context is made with the driver and starts inactive; others are active until they
+  // end.
+  Context(Driver& driver, Device& device, bool primary);
+
+  Driver& driver() { return driver_; }
+  Device& device() { return device_; }
+  bool primary() const { return primary_; }
+  uint64_t number() const { return number_; }
+  CUcontext handle() const { return handle_; }
+  void setHandle(uintptr_t handle) { handle_ = reinterpret_cast<CUcontext>(handle); }
+
+  bool active() const { return active_.load(std::memory_order_acquire); }
+  void activate();
+  // Waits for all work, then ends streams, events, modules, allocations and context-local values.
+  // The error is forgotten. May be activated again.
+  void end();
+
+  // The first error that work of this context met; it stays until the context ends.
+  CUresult error() const { return error_.load(std::memory_order_acquire); }
+  void fail(CUresult error);
+
+  std::shared_ptr<Stream> legacyStream();
+  // The default stream of the calling thread.
+  std::shared_ptr<Stream> threadStream();
+  // A thread is over and takes its default stream along.
+  void forgetThread(uint64_t thread);
+  std::shared_ptr<Stream> createStream(StreamKind kind);
+  void synchronize();
+  bool idle();
+
+  ptx::Environment& environment() { return *environment_; }
+  uint64_t nextGridId() { return ++grids_; }
+
+  std::atomic<unsigned> flags{0};
+  std::atomic<CUfunc_cache> cache_config{CU_FUNC_CACHE_PREFER_NONE};
+  std::atomic<CUsharedconfig> shared_config{CU_SHARED_MEM_CONFIG_FOUR_BYTE_BANK_SIZE};
+  std::array<std::atomic<size_t>, kLimitCount> limits;
+
+ private:
+  void resetSettings();
+
+  Driver& driver_;
+  Device& device_;
+  const bool primary_;
+  const uint64_t number_;
+  CUcontext handle_ = nullptr;
+  std::atomic<bool> active_{false};
+  std::atomic<CUresult> error_{CUDA_SUCCESS};
+  std::atomic<uint64_t> grids_{0};
+  std::unique_ptr<ptx::Environment> environment_;
+  const std::shared_ptr<StreamGroup> streams_ = std::make_shared<StreamGroup>();
+  std::mutex mutex_;  // guards the rest; taken before the scheduler's
+  std::shared_ptr<Stream> legacy_;
+  std::map<uint64_t, std::shared_ptr<Stream>> thread_streams_;  // by thread number
+};
+
+}  // namespace farwarp::cpu

@@ -1,0 +1,148 @@
+#include "gpud/device/cpu/program_image.h"
+
+#include <algorithm>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <vector>
+
+#include "driver/fatbin.h"
+#include "gpud/device/cpu/driver.h"
+
+namespace farwarp::cpu {
+namespace {
+
+// What an image without usable PTX holds, for the person who has to rebuild it.
+std::string describe(const std::vector<ImageEntry>& entries, uint32_t architecture) {
+  std::string held;
+  for (const ImageEntry& entry : entries) {
+    held += held.empty() ? "" : ", ";
+    held += entry.kind == ImageKind::ptx     ? "PTX for sm_"
+            : entry.kind == ImageKind::cubin ? "machine code for sm_"
+                                             : "other code for sm_";
+    held += std::to_string(entry.sm);
+    if (entry.arch_specific) held += 'a';
+    if (entry.family_specific) held += 'f';
+  }
+  return "The image holds no PTX that a device of compute capability " +
+         std::to_string(architecture / 10) + "." + std::to_string(architecture % 10) +
+         " may run; it holds " + (held.empty() ? "nothing" : held) +
+         ". The CPU device runs PTX only: build with -gencode arch=compute_XX,code=compute_XX, or "
+         "set "
+         "cc=X.Y in FARWARP_CPU_DEVICE.";
+}
+
+struct Loader {
+  Driver& driver;
+  JitLogs& logs;
+
+  CUresult fail(CUresult error, const std::string& why) {
+    logs.write("", why);
+    driver.explain(why);
+    return error;
+  }
+
+  // Unpacks the best PTX of `entries` into `texts`, if there is any.
+  CUresult addPtx(const std::vector<ImageEntry>& entries, std::vector<std::string>& texts) {
+    const ImageTarget target{
+        .sm = driver.device(0)->architecture(), .takes_cubin = false, .takes_ptx = true};
+    const ImageEntry* entry = chooseEntry(entries, target);
+    if (entry == nullptr) return CUDA_SUCCESS;
+    std::string why;
+    CUresult r = unpackEntry(*entry, texts.emplace_back(), &why);
+    return r == CUDA_SUCCESS ? r : fail(r, why);
+  }
+
+  CUresult load(const ModuleImage& image, std::shared_ptr<const ptx::Program>& program) {
+    std::vector<std::string> texts;
+    if (CUresult r = addPtx(image.entries, texts); r != CUDA_SUCCESS) return r;
+    for (const auto& part : image.relocatable) {
+      if (CUresult r = addPtx(part, texts); r != CUDA_SUCCESS) return r;
+    }
+    if (texts.empty()) {
+      return fail(CUDA_ERROR_NO_BINARY_FOR_GPU,
+                  describe(image.entries, driver.device(0)->architecture()));
+    }
+    const std::vector<std::string_view> views(texts.begin(), texts.end());
+    ptx::CompileLog log;
+    program = ptx::Program::compile(views, {}, log);
+    if (program == nullptr) {
+      return fail(CUDA_ERROR_INVALID_PTX, "The PTX did not compile. " + log.text);
+    }
+    logs.write(log.text, "");
+    return CUDA_SUCCESS;
+  }
+};
+
+}  // namespace
+
+JitLogs::JitLogs(unsigned count, CUjit_option* options, void** values) {
+  if (options == nullptr || values == nullptr) return;
+  for (unsigned i = 0; i < count; ++i) {
+    switch (options[i]) {
+      case CU_JIT_INFO_LOG_BUFFER:
+        info_.text = static_cast<char*>(values[i]);
+        break;
+      case CU_JIT_ERROR_LOG_BUFFER:
+        error_.text = static_cast<char*>(values[i]);
+        break;
+      case CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES:
+        info_.bytes_value = &values[i];
+        break;
+      case CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES:
+        error_.bytes_value = &values[i];
+        break;
+      default:
+        break;
+    }
+  }
+  // Sizes are unsigned int, passed in the place of a pointer.
+  for (Buffer* buffer : {&info_, &error_}) {
+    if (buffer->bytes_value != nullptr) {
+      buffer->bytes = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(*buffer->bytes_value));
+    }
+  }
+}
+
+void JitLogs::fill(Buffer& buffer, const std::string& text) {
+  size_t length = 0;
+  if (buffer.text != nullptr && buffer.bytes != 0) {
+    length = std::min(text.size(), buffer.bytes - 1);
+    std::memcpy(buffer.text, text.data(), length);
+    buffer.text[length] = '\0';
+  }
+  if (buffer.bytes_value != nullptr) *buffer.bytes_value = reinterpret_cast<void*>(length);
+}
+
+void JitLogs::write(const std::string& info, const std::string& error) {
+  fill(info_, info);
+  fill(error_, error);
+}
+
+CUresult loadProgram(Driver& driver, const void* image, JitLogs& logs,
+                     std::shared_ptr<const ptx::Program>& program) {
+  Loader loader{driver, logs};
+  ModuleImage read;
+  std::string why;
+  if (CUresult r = readImage(image, read, &why); r != CUDA_SUCCESS) return loader.fail(r, why);
+  return loader.load(read, program);
+}
+
+CUresult loadProgramFile(Driver& driver, const char* path, JitLogs& logs,
+                         std::shared_ptr<const ptx::Program>& program) {
+  if (path == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  std::ifstream file(path, std::ios::binary);
+  if (!file.is_open()) return CUDA_ERROR_FILE_NOT_FOUND;
+  const std::string content{std::istreambuf_iterator<char>(file), {}};
+  if (file.bad()) return CUDA_ERROR_FILE_NOT_FOUND;
+  Loader loader{driver, logs};
+  ModuleImage read;
+  std::string why;
+  const auto* bytes = reinterpret_cast<const std::byte*>(content.data());
+  if (CUresult r = readImage(std::span(bytes, content.size()), read, &why); r != CUDA_SUCCESS) {
+    return loader.fail(r, why);
+  }
+  return loader.load(read, program);
+}
+
+}  // namespace farwarp::cpu

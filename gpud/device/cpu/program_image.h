@@ -1,0 +1,46 @@
+// From the image that a program passes to a compiled PTX program.
+#pragma once
+
+#include <cuda.h>
+
+#include <memory>
+#include <span>
+#include <string>
+
+#include "gpud/device/cpu/ptx/engine.h"
+
+namespace farwarp::cpu {
+
+class Driver;
+
+// The JIT options that the CPU device heeds: the buffers for logs. The others tune a code generator
+// that is not there.
+class JitLogs {
+ public:
+  JitLogs() = default;
+  // Arrays as cuModuleLoadDataEx and cuLibraryLoadData take them; either may be null when `count`
+  // is 0.
+  JitLogs(unsigned count, CUjit_option* options, void** values);
+  // Writes the logs into the program's buffers and their lengths into the option values.
+  void write(const std::string& info, const std::string& error);
+
+ private:
+  struct Buffer {
+    char* text = nullptr;
+    size_t bytes = 0;
+    void** bytes_value = nullptr;  // the option value that tells the size, and gets the length
+  };
+  static void fill(Buffer& buffer, const std::string& text);
+  Buffer info_, error_;
+};
+
+// Finds the PTX for the driver's devices in `image` (memory of the program, of unknown size) and
+// compiles it. CUDA_ERROR_NO_BINARY_FOR_GPU when there is none, CUDA_ERROR_INVALID_PTX when it does
+// not compile.
+[[nodiscard]] CUresult loadProgram(Driver& driver, const void* image, JitLogs& logs,
+                                   std::shared_ptr<const ptx::Program>& program);
+// The same from a file. CUDA_ERROR_FILE_NOT_FOUND when it cannot be read.
+[[nodiscard]] CUresult loadProgramFile(Driver& driver, const char* path, JitLogs& logs,
+                                       std::shared_ptr<const ptx::Program>& program);
+
+}  // namespace farwarp::cpu
