@@ -110,4 +110,23 @@ void keepGlobal(Client& client, uint64_t owner, CUcontext context, uint64_t addr
   client.allocations.add(global);
 }
 
+size_t Client::visitFunctions(CUmodule module,
+                              void (*visit)(void* user, CUfunction function, const char* name),
+                              void* user) {
+  CallScope scope(CallId::cuModuleEnumerateFunctions);
+  Image* image = nullptr;
+  if (scope.enter(kNeedsInit) != CUDA_SUCCESS ||
+      findImage(scope, HandleType::module, module, image) != CUDA_SUCCESS) {
+    return 0;
+  }
+  size_t visited = 0;
+  for (Kernel& kernel : image->kernels) {
+    uint64_t id = 0;
+    if (functionOfModule(scope, idOf(module), kernel, id) != CUDA_SUCCESS) break;
+    visit(user, handleOf<CUfunction>(id), kernel.info->name.c_str());
+    ++visited;
+  }
+  return visited;
+}
+
 }  // namespace farwarp::client

@@ -12,7 +12,6 @@ int main(int argc, char** argv) {
 
   farwarp::cli::RunOptions run;
   CLI::App* run_command = app.add_subcommand("run", "Run a program; its CUDA calls go to a gpud");
-  run_command->usage("Usage: farwarp run [--server HOST:PORT|unix:PATH] [--stats] -- PROGRAM [ARGS...]");
   run_command->add_option("--server", run.server,
                           "The gpud to use: HOST:PORT or unix:PATH (default: FARWARP_SERVER)");
   run_command->add_flag("--stats", run.stats,

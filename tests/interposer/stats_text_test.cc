@@ -1,0 +1,44 @@
+// Goal: the figures at exit add up and say when gpud could not be asked. Method: known figures.
+#include "interposer/session/stats_text.h"
+
+#include <gtest/gtest.h>
+
+namespace farwarp::client {
+namespace {
+
+std::string text(const SessionFigures& figures) {
+  std::string all;
+  for (const std::string& line : statsLines(figures)) all += line + "\n";
+  return all;
+}
+
+TEST(StatsText, CountsWhatWasAnsweredLocally) {
+  SessionFigures figures;
+  figures.calls = 1000;
+  figures.async_calls = 300;
+  figures.sync_calls = 20;
+  figures.server_known = true;
+  figures.server_stats.kernel_ns = 1'500'000;
+  figures.server_stats.method = "exact";
+  const std::string all = text(figures);
+  EXPECT_NE(all.find("1000 (680 answered here, 300 sent without waiting, 20 waited for)"),
+            std::string::npos)
+      << all;
+  EXPECT_NE(all.find("1.500 ms"), std::string::npos) << all;
+  EXPECT_NE(all.find("exact"), std::string::npos) << all;
+}
+
+TEST(StatsText, SaysWhenGpudCouldNotBeAsked) {
+  EXPECT_NE(text(SessionFigures()).find("could not be asked"), std::string::npos);
+}
+
+TEST(StatsText, WritesBytesForPeople) {
+  EXPECT_EQ(bytesText(0), "0 B");
+  EXPECT_EQ(bytesText(1023), "1023 B");
+  EXPECT_EQ(bytesText(1536), "1.5 KiB");
+  EXPECT_EQ(bytesText(uint64_t{3} << 30), "3.0 GiB");
+  EXPECT_EQ(bytesText(~uint64_t{0}), "16384.0 PiB");
+}
+
+}  // namespace
+}  // namespace farwarp::client
