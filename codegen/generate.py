@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Generates everything that follows from the spec of the CUDA driver calls.
 
-    generate.py --out DIR             write the generated sources (only files that change are touched)
+    generate.py --out DIR             write the generated sources; unchanged ones are not touched
     generate.py --coverage            write docs/coverage.md
     generate.py --show cuMemAlloc_v2  everything there is to know about one call
-    generate.py --check [--out DIR]   run the lints; fail when docs/coverage.md or DIR is out of date
+    generate.py --check [--out DIR]   run the lints; fail when DIR or docs/coverage.md is stale
     generate.py --list                print the names of the generated files
     generate.py --assign-ids          append numbers for functions that have none to spec/ids.lock
 """

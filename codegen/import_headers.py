@@ -5,8 +5,8 @@ Run by hand when a new toolkit is taken up, never by the build:
 
     codegen/import_headers.py --cuda-home build/cuda --out codegen/facts
 
-Only names, types, numbers and layouts are taken; no sentence of a header ends up in the facts. Needs
-libclang (Debian: python3-clang-14). Everything else in codegen reads the JSON files.
+Only names, types, numbers and layouts are taken; no sentence of a header ends up in the facts.
+Needs libclang (Debian: python3-clang-14). Everything else in codegen reads the JSON files.
 """
 
 import argparse
@@ -42,10 +42,10 @@ def parse(cuda_home, header):
 
 
 def clang_include():
-    """libclang has no headers of its own; stddef.h comes from the newest clang that is installed."""
+    """libclang has no headers of its own; stddef.h comes from the newest installed clang."""
     found = sorted(pathlib.Path("/usr/lib").glob("llvm-*/lib/clang/*/include"))
     if not found:
-        sys.exit("The headers of clang (stddef.h) are not installed; install libclang-common-14-dev.")
+        sys.exit("The headers of clang (stddef.h) are missing; install libclang-common-14-dev.")
     return found[-1]
 
 
@@ -75,7 +75,8 @@ def function_facts(unit, marks, internal):
         functions[cursor.spelling] = {
             "name": cursor.spelling,
             "returns": cursor.result_type.spelling,
-            "params": [{"name": p.spelling, "type": p.type.spelling} for p in cursor.get_arguments()],
+            "params": [{"name": p.spelling, "type": p.type.spelling}
+                       for p in cursor.get_arguments()],
             "group": group,
             "line": cursor.location.line,
         }
@@ -197,8 +198,8 @@ def proc_address_facts(functions, versions):
     """One row per exported symbol: under which name, version and flavour cuGetProcAddress gives it.
 
     Versions and symbols of one base name are both sorted; the newest version belongs to the newest
-    symbol. A name that is an own function and not a version of another (cuStreamGetCaptureInfo_v2 is
-    a version, cuGraphInstantiateWithFlags is not) is its own base.
+    symbol. A name that is an own function and not a version of another is its own base
+    (cuStreamGetCaptureInfo_v2 is a version, cuGraphInstantiateWithFlags is not).
     """
     symbols = {}
     for function in functions:

@@ -1,4 +1,4 @@
-"""What must hold between the spec, the facts, the header and the outputs. Each check yields sentences."""
+"""What must hold between the spec, the facts, the header and the outputs."""
 
 import re
 import subprocess
@@ -31,7 +31,8 @@ def check_entries(model):
     for name, (chapter, spec) in model.entries.items():
         flavour = re.search(r"_pt[ds][sz]$", name)
         if flavour:
-            yield f"{name} in {chapter}.toml follows {name.removesuffix(flavour[0])}; it needs no entry."
+            yield (f"{name} in {chapter}.toml follows {name.removesuffix(flavour[0])}; it needs no "
+                   f"entry.")
 
 
 def check_ids(model):
@@ -83,8 +84,8 @@ def check_handles(model):
 def check_parameters(plan):
     """Overrides name real parameters, and every parameter of a remote call is accounted for.
 
-    A derived call lists an argument per parameter (plan.py refuses what it cannot derive). A call with
-    wire.args has two hand-written bodies; there a field must exist for every handle that it uses.
+    A derived call lists an argument per parameter (plan.py refuses what it cannot derive). A call
+    with wire.args has two hand-written bodies; a field must exist for every handle that it uses.
     """
     for function in plan.functions:
         names = {p.name for p in function.params}
@@ -97,7 +98,8 @@ def check_parameters(plan):
             count = param.spec.get("count")
             for word in re.findall(r"[A-Za-z_]\w*", str(count or "")):
                 if word not in names:
-                    yield f"The count of {param.name} of {function.name} names '{word}', no parameter."
+                    yield (f"The count of {param.name} of {function.name} names '{word}', which is "
+                           f"no parameter.")
     for body in plan.handlers:
         function = body.function
         if "args" in function.spec.get("wire", {}):
@@ -113,8 +115,8 @@ def check_hand_written_wire(plan, function):
         handle = plan.model.handle_of.get(param.type.base)
         direct = param.type.pointers == 0 or param.spec.get("creates")
         if handle and direct and handle not in handles:
-            yield (f"{function.name} has the parameter {param.name}, a {handle}, but no id of that type "
-                   f"in wire.args.")
+            yield (f"{function.name} has the parameter {param.name}, a {handle}, but no id of that "
+                   f"type in wire.args.")
 
 
 def check_hooks(model):
@@ -124,7 +126,8 @@ def check_hooks(model):
         if set(hooks) - {"client", "worker"} or len(set(hooks)) != len(hooks):
             yield f"hook of {function.name} is {hooks}; it may hold \"client\" and \"worker\"."
         if hooks and function.call_class in ("local", "cached"):
-            yield f"{function.name} is {function.call_class}, so its client body is always hand-written."
+            yield (f"{function.name} is {function.call_class}, so its client body is always "
+                   f"hand-written.")
         if function.unsupported and len(function.spec) > 1:
             yield f"{function.name} is unsupported, so its entry must hold nothing else."
 
@@ -157,9 +160,10 @@ def check_exports(model, cuda_home):
     stub = cuda_home / "lib64/stubs/libcuda.so" if cuda_home else None
     if stub is None or not stub.exists():
         return
-    listed = subprocess.run(["nm", "-D", "--defined-only", str(stub)], capture_output=True, text=True,
-                            check=True).stdout
-    exported = {line.split()[-1] for line in listed.splitlines() if line.split()[-1].startswith("cu")}
+    listed = subprocess.run(["nm", "-D", "--defined-only", str(stub)], capture_output=True,
+                            text=True, check=True).stdout
+    symbols = {line.split()[-1] for line in listed.splitlines()}
+    exported = {symbol for symbol in symbols if symbol.startswith("cu")}
     names = {f.name for f in model.functions}
     for name in sorted(exported - names):
         yield f"The toolkit's libcuda exports {name}, which the facts do not have."

@@ -1,7 +1,7 @@
 """Reads the facts and the spec, and joins them: one Function per entry point of libcuda.
 
-Nothing here knows what code will be generated; that is plan.py. Mistakes in the spec are collected as
-full sentences and raised together as SpecError.
+Nothing here knows what code will be generated; that is plan.py. Mistakes in the spec are collected
+as full sentences and raised together as SpecError.
 """
 
 import json
@@ -23,7 +23,8 @@ WIRE_SCALARS = {  # wire type -> (C++ type, bytes)
     "i32": ("int32_t", 4), "i64": ("int64_t", 8), "f32": ("float", 4), "f64": ("double", 8),
 }
 C_SCALARS = {  # C type -> wire type
-    "unsigned char": "u8", "char": "u8", "unsigned short": "u16", "unsigned int": "u32", "int": "i32",
+    "unsigned char": "u8", "char": "u8", "unsigned short": "u16", "unsigned int": "u32",
+    "int": "i32",
     "unsigned long": "u64", "unsigned long long": "u64", "size_t": "u64", "float": "f32",
     "double": "f64", "long long": "i64",
 }
@@ -155,11 +156,13 @@ class Model:
 
     def add_entry(self, chapter, name, spec):
         if name in self.entries:
-            self.problem(f"{name} has two entries, in {self.entries[name][0]}.toml and {chapter}.toml.")
+            self.problem(f"{name} has two entries, in {self.entries[name][0]}.toml and "
+                         f"{chapter}.toml.")
         self.entries[name] = (chapter, spec)
         unknown = set(spec) - FUNCTION_KEYS
         if unknown:
-            self.problem(f"{name} in {chapter}.toml has unknown keys: {', '.join(sorted(unknown))}.")
+            self.problem(f"{name} in {chapter}.toml has unknown keys: "
+                         f"{', '.join(sorted(unknown))}.")
         if ("class" in spec) == ("unsupported" in spec):
             self.problem(f"{name} in {chapter}.toml needs either a class or a reason why it is "
                          f"unsupported.")
@@ -176,7 +179,8 @@ class Model:
         for row in self.proc_address:
             families.setdefault(row["base"], []).append(row)
         for name in sorted(set(self.entries) - set(facts)):
-            self.problem(f"{name} in {self.entries[name][0]}.toml is no function of the CUDA driver.")
+            self.problem(f"{name} in {self.entries[name][0]}.toml is no function of the CUDA "
+                         f"driver.")
         functions = []
         for name, fact in facts.items():
             row = address[name]
@@ -188,7 +192,8 @@ class Model:
                 flavour=row["flavour"], declared=not fact.get("undeclared", False))
             functions.append(function)
             if not function.number:
-                self.problem(f"{name} has no number in ids.lock; `generate.py --assign-ids` appends it.")
+                self.problem(f"{name} has no number in ids.lock; `generate.py --assign-ids` "
+                             f"appends it.")
         functions.sort(key=lambda f: f.number)
         names = {f.name: f for f in functions}
         for function in functions:
@@ -197,7 +202,7 @@ class Model:
         return functions
 
     def find_entry(self, name, row, family, facts):
-        """The spec of a function: its own, its plain form's, or derived for a superseded version."""
+        """The spec of a function: its own, its plain form's, or that of an old version."""
         if name in self.entries:
             return (*self.entries[name], "")
         if row["flavour"]:

@@ -27,7 +27,7 @@ class WireField:
     element: str = ""    # C++ element type of an array
     element_bytes: int = 0
     mask: int = 0        # largest value of an enumeration, when not every 32-bit value is one
-    enum_checks: list = field(default_factory=list)  # (offset, mask) in each element of a struct array
+    enum_checks: list = field(default_factory=list)  # (offset, mask) in each element
     handle: str = ""     # handle type of an id
     param: str = ""
 
@@ -117,8 +117,8 @@ class Plan:
         spec_wire = function.spec.get("wire", {})
         derived = "args" not in spec_wire
         if not derived and not (function.client_hook and function.worker_hook):
-            self.problem(f"{function.name} gives wire.args, so both its bodies must be hand-written: "
-                         f"hook = [\"client\", \"worker\"].")
+            self.problem(f"{function.name} gives wire.args, so both its bodies must be "
+                         f"hand-written: hook = [\"client\", \"worker\"].")
             return
         if derived:
             arguments = self.derive_arguments(function)
@@ -141,8 +141,8 @@ class Plan:
             self.check_per_thread(function)
         elif function.per_thread_form and not function.worker_hook and \
                 not any(a.handle == "stream" for a in arguments):
-            self.problem(f"{function.name} has a per-thread form and no stream; per_thread must name "
-                         f"the function that takes one.")
+            self.problem(f"{function.name} has a per-thread form and no stream; per_thread must "
+                         f"name the function that takes one.")
 
     def check_via(self, function):
         for target in function.spec["via"]:
@@ -157,8 +157,8 @@ class Plan:
         other = self.model.by_name.get(function.spec["per_thread"])
         own = [p.type.spelling for p in function.params]
         if other is None or [p.type.spelling for p in other.params] != own + ["CUstream"]:
-            self.problem(f"per_thread of {function.name} must name a function with the same parameters "
-                         f"and a stream behind them.")
+            self.problem(f"per_thread of {function.name} must name a function with the same "
+                         f"parameters and a stream behind them.")
 
     # Arguments -----------------------------------------------------------------------------------
 
@@ -208,7 +208,8 @@ class Plan:
         if ctype.kind == "scalar":
             return Argument(role="value", cast=ctype.base, **base)
         if ctype.kind == "enum":
-            return Argument(role="enum", cast=ctype.base, mask=self.model.enum_mask(ctype.base), **base)
+            mask = self.model.enum_mask(ctype.base)
+            return Argument(role="enum", cast=ctype.base, mask=mask, **base)
         if ctype.kind == "struct":
             return Argument(role="struct", **base)
         if ctype.kind == "handle":
@@ -242,8 +243,8 @@ class Plan:
                 self.problem(f"wire.{which} of {function.name} has the unknown type '{wire}'.")
                 continue
             if kind == "id" and of not in self.model.handles:
-                self.problem(f"wire.{which} of {function.name} has an id of the unknown handle type "
-                             f"'{of}'.")
+                self.problem(f"wire.{which} of {function.name} has an id of the unknown handle "
+                             f"type '{of}'.")
                 continue
             fields.append(Field(name, kind, of))
         return fields
@@ -251,7 +252,8 @@ class Plan:
     # Records -------------------------------------------------------------------------------------
 
     def add_record(self, prefix, function, fields):
-        record = Record(f"{prefix}_{function.name}", function.name, [self.wire_field(f) for f in fields])
+        record = Record(f"{prefix}_{function.name}", function.name,
+                        [self.wire_field(f) for f in fields])
         names = [f.name for f in record.fields]
         if len(set(names)) != len(names):
             self.problem(f"{record.name} has two fields of the same name.")
@@ -325,15 +327,16 @@ class Plan:
         for name, entry in self.model.structs.items():
             facts = self.model.facts["structs"].get(name)
             if facts is None:
-                self.problem(f"structs.toml names {name}, which is no structure of the CUDA driver.")
+                self.problem(f"structs.toml names {name}, which is no structure of the CUDA "
+                             f"driver.")
             elif has_pointers(facts, self.model.handle_of) and not entry.get("pointers"):
-                self.problem(f"{name} holds pointers or handles; its entry in structs.toml must say "
-                             f"under `pointers` who keeps them from being followed.")
+                self.problem(f"{name} holds pointers or handles; its entry in structs.toml must "
+                             f"say under `pointers` who keeps them from being followed.")
 
     # The mock driver -----------------------------------------------------------------------------
 
     def mock_steps(self, function):
-        """What the mock driver does with each parameter: check, destroy, demand, create or clear."""
+        """What the mock driver does with parameters: check, destroy, demand, create or clear."""
         steps = []
         for param in function.params:
             ctype = param.type
@@ -346,8 +349,8 @@ class Plan:
             elif ctype.pointers == 2 and ctype.base in ("void", "char") and \
                     param.name in ("pp", "pfn", "pStr", "name", "ppExportTable"):
                 steps.append({"kind": "demand", "name": param.name})
-            elif ctype.pointers == 1 and not ctype.const and ctype.kind not in ("void", "callback") \
-                    and ctype.base != "char" and not param.spec.get("count"):
+            elif ctype.pointers == 1 and not ctype.const and ctype.base != "char" \
+                    and ctype.kind not in ("void", "callback") and not param.spec.get("count"):
                 steps += self.mock_result(param, handle)
         return steps
 
@@ -356,7 +359,7 @@ class Plan:
         if not handle:
             return demand + [{"kind": "clear", "name": param.name}]
         pointer = param.type.base in self.model.facts["handles"]
-        cast = f"static_cast<{param.type.base}>" if pointer else f"reinterpret_cast<{param.type.base}>"
+        cast = f"{'static_cast' if pointer else 'reinterpret_cast'}<{param.type.base}>"
         return demand + [{"kind": "create", "name": param.name, "handle": handle, "cast": cast}]
 
     # What other parts ask ------------------------------------------------------------------------

@@ -7,7 +7,8 @@ def describe(plan, name):
     function = plan.model.by_name.get(name)
     if function is None:
         near = difflib.get_close_matches(name, plan.model.by_name, n=5)
-        return f"There is no driver function {name}." + (f" Near: {', '.join(near)}." if near else "")
+        hint = f" Near: {', '.join(near)}." if near else ""
+        return f"There is no driver function {name}.{hint}"
     lines = signature(function) + status(plan, function) + versions(plan, function)
     record_name = function.plain if function.remote else ""
     for prefix in ("Args", "Reply"):
@@ -31,11 +32,14 @@ def status(plan, function):
     else:
         lines = [f"class     {function.call_class}"]
         lines += [f"hook      {', '.join(hooks(function))}"]
-        lines += [f"via       {', '.join(function.spec['via'])}"] if function.spec.get("via") else []
-        lines += ["waits     the client waits while the worker goes on"] if function.spec.get("waits") else []
-        cpu = function.spec.get("cpu")
-        lines += [f"cpu       {'no: ' + cpu if cpu else 'yes'}"]
-        lines += [f"note      {function.spec['note']}"] if function.spec.get("note") else []
+        spec = function.spec
+        if spec.get("via"):
+            lines.append(f"via       {', '.join(spec['via'])}")
+        if spec.get("waits"):
+            lines.append("waits     the client waits while the worker goes on")
+        lines.append(f"cpu       {'no: ' + spec['cpu'] if spec.get('cpu') else 'yes'}")
+        if spec.get("note"):
+            lines.append(f"note      {spec['note']}")
     if function.derived_from:
         lines.append(f"entry     follows {function.derived_from}")
     if function.per_thread_form:
@@ -44,7 +48,7 @@ def status(plan, function):
 
 
 def hooks(function):
-    found = (["client"] if function.client_hook else []) + (["worker"] if function.worker_hook else [])
+    found = [side for side in ("client", "worker") if getattr(function, f"{side}_hook")]
     return found or ["none; generated"]
 
 
@@ -78,10 +82,13 @@ def files(plan, function):
     client = f"interposer/calls/{chapter}.cc" if function.client_hook else "client_calls_gen.cc"
     lines.append(f"client    {client}")
     if function.remote:
-        worker = f"gpud/worker/calls/{chapter}.cc" if function.worker_hook else "worker_dispatch_gen.cc"
+        worker = "worker_dispatch_gen.cc"
+        if function.worker_hook:
+            worker = f"gpud/worker/calls/{chapter}.cc"
         lines.append(f"worker    {worker}")
     if function.on_cpu_device:
         lines.append(f"cpu       gpud/device/cpu/calls/{chapter}.cc")
-    behaviour = function.plain in plan.mock_behaviours
-    lines.append(f"mock      {'codegen/mock/mock_behaviours.cc' if behaviour else 'mock_driver_gen.cc'}")
-    return lines
+    mock = "mock_driver_gen.cc"
+    if function.plain in plan.mock_behaviours:
+        mock = "codegen/mock/mock_behaviours.cc"
+    return lines + [f"mock      {mock}"]

@@ -4,7 +4,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
-#include <vector>
 
 #include "codegen/mock/mock_driver.h"
 #include "codegen/mock/mock_state.h"
@@ -19,7 +18,17 @@ constexpr char kKernelName[] = "kernel";
 constexpr size_t kKernelParameterBytes = 8;
 constexpr uint64_t kGlobalBytes = 256;
 
-thread_local std::vector<CUcontext> context_stack;
+// The calling thread's stack of contexts. Without a destructor: cudart calls in after those have
+// run.
+constexpr size_t kContextsMax = 64;
+thread_local CUcontext context_stack[kContextsMax];
+thread_local size_t context_count = 0;
+
+CUresult pushContext(CUcontext context) {
+  if (context_count == kContextsMax) return CUDA_ERROR_INVALID_VALUE;
+  context_stack[context_count++] = context;
+  return CUDA_SUCCESS;
+}
 
 CUresult checkDevice(CUdevice device) {
   return device == 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
@@ -208,31 +217,27 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice device) {
 CUresult cuCtxCreate_v2(CUcontext* context, unsigned int, CUdevice device) {
   if (CUresult r = checkDevice(device); r != CUDA_SUCCESS) return r;
   *context = static_cast<CUcontext>(makeHandle(wire::HandleType::context));
-  context_stack.push_back(*context);
-  return CUDA_SUCCESS;
+  return pushContext(*context);
 }
 
 CUresult cuCtxGetCurrent(CUcontext* context) {
-  *context = context_stack.empty() ? nullptr : context_stack.back();
+  *context = context_count == 0 ? nullptr : context_stack[context_count - 1];
   return CUDA_SUCCESS;
 }
 
 CUresult cuCtxSetCurrent(CUcontext context) {
-  if (!context_stack.empty()) context_stack.pop_back();
-  if (context != nullptr) context_stack.push_back(context);
-  return CUDA_SUCCESS;
+  if (context_count > 0) --context_count;
+  return context != nullptr ? pushContext(context) : CUDA_SUCCESS;
 }
 
 CUresult cuCtxPushCurrent_v2(CUcontext context) {
-  if (context == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
-  context_stack.push_back(context);
-  return CUDA_SUCCESS;
+  return context != nullptr ? pushContext(context) : CUDA_ERROR_INVALID_CONTEXT;
 }
 
 CUresult cuCtxPopCurrent_v2(CUcontext* context) {
-  if (context_stack.empty()) return CUDA_ERROR_INVALID_CONTEXT;
-  if (context != nullptr) *context = context_stack.back();
-  context_stack.pop_back();
+  if (context_count == 0) return CUDA_ERROR_INVALID_CONTEXT;
+  --context_count;
+  if (context != nullptr) *context = context_stack[context_count];
   return CUDA_SUCCESS;
 }
 
