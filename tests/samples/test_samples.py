@@ -22,17 +22,14 @@ SIZES = {
 }
 
 
-def complaints(way, command, environment, expected):
-    """Runs `command` and lists, as sentences, what is not as it must be."""
+def complaint(way, command, environment, expected):
+    """Runs `command`; returns a list with one line that says what is not as it must be, or none."""
     result = run(command, environment)
-    wrong = []
-    if result.returncode != 0:
-        wrong.append(f"the exit status is {result.returncode}; it must be 0")
-    if result.stdout != expected.encode():
-        wrong.append(f"stdout is {result.stdout!r}; it must be {expected.encode()!r}")
-    if wrong:
-        wrong.append(f"stderr is {result.stderr.decode(errors='replace')!r}")
-    return [f"{way}: {' '.join(map(str, command))}: {sentence}." for sentence in wrong]
+    if (result.returncode, result.stdout) == (0, expected.encode()):
+        return []
+    return [f"{way}: {' '.join(map(str, command))}: ended with {result.returncode}, which must be 0; "
+            f"stdout is {result.stdout!r} and must be {expected.encode()!r}; "
+            f"stderr is {result.stderr.decode(errors='replace')!r}"]
 
 
 def main():
@@ -49,7 +46,7 @@ def main():
                 ("unix socket", *build.remote(gpud.unix)),
                 ("tcp", *build.remote(gpud.tcp)),
             ):
-                failures += complaints(way, prefix + command, environment, expected)
+                failures += complaint(way, prefix + command, environment, expected)
                 runs += 1
     if failures:
         failures.append("gpud's own output: " + gpud.output())
