@@ -3,11 +3,14 @@
 Method: two endless runs of a sample hold a session each, so that gpud has two workers. One program gets
 SIGKILL: its worker must end while the other program goes on, and a third program that runs meanwhile must
 print the expected bytes. Then the second program's worker is killed instead: that program must end with
-an error and one line that names the server, and gpud must still serve a fourth.
+an error and one line that names the server, and gpud must still serve a fourth. At the end the session log
+has every session with its launches and kernel time, those that were killed included.
 
 usage: test_two_sessions.py BUILD_FOLDER
 """
 
+import json
+import os
 import re
 import signal
 import subprocess
@@ -53,7 +56,6 @@ def kill_program(build, gpud, killed, its_worker, other, other_worker):
 
 
 def kill_worker(program, worker):
-    import os
     os.kill(worker, signal.SIGKILL)
     _, errors = program.communicate(timeout=PATIENCE_S)
     errors = errors.decode()
@@ -61,6 +63,19 @@ def kill_worker(program, worker):
     lines = [line for line in errors.splitlines() if re.match("farwarp: ", line)]
     assert len(lines) == 1, f"stderr must hold one line of Farwarp's: {errors}"
     return lines[0]
+
+
+def check_session_log(gpud, sessions):
+    def logged():
+        lines = gpud.session_log.read_text().splitlines()
+        return len(lines) >= sessions and [json.loads(line) for line in lines]
+
+    rows = wait_until(logged, f"{sessions} sessions are in the log")
+    assert len(rows) == sessions and len({row["session"] for row in rows}) == sessions, rows
+    for row in rows:
+        for figure in ("calls", "waiting_calls", "bytes_in", "bytes_out", "launches", "kernel_ns"):
+            assert row[figure] > 0, f"{figure} must be above zero: {row}"
+        assert row["program"] == "vectorAdd" and row["end"].endswith("."), row
 
 
 def main():
@@ -76,6 +91,7 @@ def main():
                 line = kill_worker(second, second_worker)
                 assert gpud.tcp in line, f"the line must name {gpud.tcp}: {line}"
                 assert_serves(build, gpud)
+                check_session_log(gpud, sessions=5)
             finally:
                 second.kill()
         finally:
