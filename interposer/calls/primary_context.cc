@@ -1,5 +1,5 @@
-// Primary contexts. Their handles exist from the start (runtimes make them current before they retain
-// them); gpud is told of the first retain and of the last release only.
+// Primary contexts. Their handles exist from the start: runtimes make them current before they retain
+// them. gpud counts the retains and releases too, so each is sent; none is waited for.
 #include <mutex>
 
 #include "interposer/calls/body.h"
@@ -14,13 +14,11 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext* handle, CUdevice device) {
   Context* context = contexts.primary(device);
   if (context == nullptr) return CUDA_ERROR_INVALID_DEVICE;
   std::lock_guard lock(contexts.transitions);
-  if (context->retained == 0) {
-    wire::Args_cuDevicePrimaryCtxRetain args;
-    args.dev = device;
-    args.context = context->id;
-    FARWARP_TRY(scope.submit(args));
-    context->active = true;
-  }
+  wire::Args_cuDevicePrimaryCtxRetain args;
+  args.dev = device;
+  args.context = context->id;
+  FARWARP_TRY(scope.submit(args));
+  context->active = true;
   ++context->retained;
   *handle = handleOf<CUcontext>(context->id);
   return CUDA_SUCCESS;
@@ -35,12 +33,12 @@ CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device) {
   {
     std::lock_guard lock(contexts.transitions);
     if (context->retained == 0) return CUDA_ERROR_INVALID_CONTEXT;
-    if (--context->retained != 0) return CUDA_SUCCESS;
-    context->active = false;
     wire::Args_cuDevicePrimaryCtxRelease_v2 args;
     args.dev = device;
     args.context = context->id;
     FARWARP_TRY(scope.submit(args));
+    if (--context->retained != 0) return CUDA_SUCCESS;
+    context->active = false;
   }
   scope.client().endContext(*context);
   return CUDA_SUCCESS;
@@ -56,8 +54,8 @@ CUresult cuDevicePrimaryCtxReset_v2(CUdevice device) {
   if (context == nullptr) return CUDA_ERROR_INVALID_DEVICE;
   CUresult result = CUDA_SUCCESS;
   {
+    // As CUDA documents, the program still holds the context; it is active again when retained again.
     std::lock_guard lock(contexts.transitions);
-    context->retained = 0;
     if (context->active.exchange(false)) {
       wire::Args_cuDevicePrimaryCtxReset_v2 args;
       args.dev = device;

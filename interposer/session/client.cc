@@ -169,7 +169,8 @@ void Client::endContext(Context& context) {
     std::lock_guard lock(context.mutex);
     dependents.swap(context.dependents);
   }
-  for (uint64_t dependent : dependents) handles.destroy(dependent, &removed);
+  // gpud keeps these until their library goes; their numbers are not used again.
+  for (uint64_t dependent : dependents) handles.abandon(dependent);
   release(removed);
   for (const Allocation& allocation : allocations.removeContext(id)) {
     if (allocation.kind == AllocationKind::pinned) {

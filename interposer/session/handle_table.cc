@@ -102,7 +102,7 @@ void HandleTable::unlink(uint64_t id, Slot& slot) {
 
 void HandleTable::endSlot(uint64_t id, Slot& slot, bool reuse, std::vector<Removed>* removed) {
   // Trees are at most four deep (context, module, function), so recursion is bounded.
-  while (Slot* child = find(slot.first_child)) endSlot(slot.first_child, *child, true, removed);
+  while (Slot* child = find(slot.first_child)) endSlot(slot.first_child, *child, reuse, removed);
   unlink(id, slot);
   if (removed != nullptr) removed->push_back({id, slot.object.load(std::memory_order_relaxed)});
   const HandleId handle(id);

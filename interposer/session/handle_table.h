@@ -44,8 +44,8 @@ class HandleTable {
   // False when `id` is not live.
   bool destroy(uint64_t id, std::vector<Removed>* removed = nullptr);
 
-  // Ends an object that was perhaps never made: gpud may know its id or not, so that its index is not
-  // used again.
+  // Ends an object, and what is below it, of which gpud may or may not know: it was perhaps never
+  // made, or lives on there for a while. The indices are not used again.
   void abandon(uint64_t id);
 
   // Ends everything below the object and keeps the object itself.

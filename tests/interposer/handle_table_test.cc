@@ -65,10 +65,13 @@ TEST(HandleTable, GivesAnIndexANewGenerationWhenItIsUsedAgain) {
 
 TEST(HandleTable, NeverUsesAnAbandonedIndexAgain) {
   HandleTable table;
-  const uint64_t abandoned = make(table, HandleType::stream);
+  const uint64_t abandoned = make(table, HandleType::module);
+  const uint64_t below = make(table, HandleType::function, abandoned);
   table.abandon(abandoned);
-  EXPECT_FALSE(table.live(HandleType::stream, abandoned));
-  EXPECT_NE(HandleId(make(table, HandleType::stream)).index(), HandleId(abandoned).index());
+  EXPECT_FALSE(table.live(HandleType::module, abandoned));
+  EXPECT_FALSE(table.live(HandleType::function, below));
+  EXPECT_NE(HandleId(make(table, HandleType::module)).index(), HandleId(abandoned).index());
+  EXPECT_NE(HandleId(make(table, HandleType::function)).index(), HandleId(below).index());
 }
 
 TEST(HandleTable, EndsChildrenWithTheirParentAndTellsThem) {
