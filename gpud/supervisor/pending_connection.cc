@@ -63,7 +63,8 @@ void PendingConnection::read() {
   if (have_ < bytes_.size() && wire::looksLikePreamble(so_far)) return;
   Outcome outcome;
   outcome.complete = have_ == bytes_.size();
-  outcome.status = wire::parseClientPreamble(so_far, outcome.preamble, outcome.reason);
+  // Zeros stand for what a stranger did not send: its first bytes are reason enough.
+  outcome.status = wire::parseClientPreamble(bytes_, outcome.preamble, outcome.reason);
   end(outcome);
 }
 

@@ -51,6 +51,9 @@ class Session final : public wire::SessionHandler, public ReplyNews {
   // Resolves when the session is over and its counters are final.
   kj::Promise<void> whenEnded();
 
+  // True while the log stands still for bulk data.
+  bool waitsForData() const { return stalled_; }
+
   // --- for handlers ---
   const DriverTable& driver() const { return driver_; }
 
