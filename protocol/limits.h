@@ -10,11 +10,12 @@ namespace farwarp::wire {
 
 inline constexpr size_t kChunkBytesMax = 1u << 20;  // data of one bulk put or get
 inline constexpr size_t kMessageSegmentsMax = 16;   // ours have 1 to 3
-inline constexpr size_t kMessageBytesMax = 12u
-                                           << 20;  // one message: a batch of 8 MiB and its frame
-inline constexpr size_t kStreamWindowBytes = 32u << 20;  // unacknowledged submits or puts
-inline constexpr size_t kIncomingCallBytesMax = 64u
-                                                << 20;  // of calls that gpud has not answered yet
+// One message: a batch of 8 MiB and its frame.
+inline constexpr size_t kMessageBytesMax = 12u << 20;
+// Unacknowledged submits, or puts, that the sender may have on their way.
+inline constexpr size_t kStreamWindowBytes = 32u << 20;
+// Calls that gpud has read and not answered yet; it reads no further beyond this.
+inline constexpr size_t kIncomingCallBytesMax = 16u << 20;
 inline constexpr uint32_t kOutstandingCallsMax = 4096;  // waiting calls per session
 inline constexpr uint32_t kOutstandingGetsMax = 256;    // chunk requests per bulk connection
 inline constexpr size_t kOutputBytesMax = 256u << 10;   // not yet acknowledged device output

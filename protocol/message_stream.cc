@@ -73,18 +73,23 @@ bool isStandIn(const void* pointer) {
 class MessageStream::ReadAdapter {
  public:
   ReadAdapter(kj::PromiseFulfiller<Delivery>& fulfiller, MessageStream& stream)
-      : fulfiller(fulfiller), stream_(stream) {
-    stream_.reader_ = this;
-    stream_.updateInterest();
+      : fulfiller(fulfiller), stream_(&stream) {
+    stream.reader_ = this;
+    stream.updateInterest();
   }
   ~ReadAdapter() noexcept(false) {
-    if (stream_.reader_ == this) stream_.reader_ = nullptr;
+    if (stream_ != nullptr) stream_->reader_ = nullptr;
+  }
+  // The stream waits for it no longer.
+  kj::PromiseFulfiller<Delivery>& release() {
+    std::exchange(stream_, nullptr)->reader_ = nullptr;
+    return fulfiller;
   }
   KJ_DISALLOW_COPY(ReadAdapter);
-  kj::PromiseFulfiller<Delivery>& fulfiller;
 
  private:
-  MessageStream& stream_;
+  kj::PromiseFulfiller<Delivery>& fulfiller;
+  MessageStream* stream_;
 };
 
 // One promise of writeMessage that waits until outgoing byte `end` is sent.
@@ -121,7 +126,7 @@ MessageStream::MessageStream(OutputFlushers& flushers, ByteChannel& channel, Pla
       channel_(channel),
       hook_(standIn().base != nullptr ? hook : nullptr),
       options_(options),
-      pool_(options.pool_bytes_max),
+      pool_(std::make_shared<ReceivePool>(options.pool_bytes_max)),
       rx_(new std::byte[options.read_ahead_bytes]) {
   flushers_.add(this);
 }
@@ -129,6 +134,7 @@ MessageStream::MessageStream(OutputFlushers& flushers, ByteChannel& channel, Pla
 MessageStream::~MessageStream() noexcept(false) {
   flushers_.remove(this);
   on_interest_ = nullptr;
+  if (reader_ != nullptr) reader_->release();
   dropOutput();
 }
 
@@ -170,8 +176,7 @@ void MessageStream::readReady() {
     n = readMore(complete);
   } while (n > 0 && !complete && !ended_);
   if (complete) {
-    ReadAdapter* reader = std::exchange(reader_, nullptr);
-    reader->fulfiller.fulfill(Delivery(capnp::MessageReaderAndFds{finishMessage(), nullptr}));
+    reader_->release().fulfill(Delivery(capnp::MessageReaderAndFds{finishMessage(), nullptr}));
     return;
   }
   if (ended_ || n == -EAGAIN) return;
@@ -264,7 +269,7 @@ bool MessageStream::takeTable() {
 
 bool MessageStream::takeBuffer(ReceiveBuffer& buffer, size_t bytes) {
   try {
-    buffer = pool_.take(std::max<size_t>(bytes, kWord));
+    buffer = pool_->take(std::max<size_t>(bytes, kWord));
     return true;
   } catch (const std::bad_alloc&) {
     endReading("There is no memory for a message of " + std::to_string(bytes) + " bytes.", false);
@@ -324,11 +329,12 @@ void MessageStream::endReading(std::string reason, bool violation) {
   violated_ = violation;
   end_reason_ = std::move(reason);
   if (violation) channel_.shutdownBoth();
-  if (ReadAdapter* reader = std::exchange(reader_, nullptr); reader != nullptr) {
+  if (reader_ != nullptr) {
+    auto& fulfiller = reader_->release();
     if (end_reason_.empty()) {
-      reader->fulfiller.fulfill(Delivery(nullptr));
+      fulfiller.fulfill(Delivery(nullptr));
     } else {
-      reader->fulfiller.reject(KJ_EXCEPTION(DISCONNECTED, end_reason_.c_str()));
+      fulfiller.reject(KJ_EXCEPTION(DISCONNECTED, end_reason_.c_str()));
     }
   }
   updateInterest();

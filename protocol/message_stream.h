@@ -168,7 +168,7 @@ class MessageStream final : public capnp::MessageStream, public OutputFlusher {
   std::function<void()> on_interest_, on_end_;
   bool interest_read_ = false, interest_write_ = false;
 
-  ReceivePool pool_;
+  const std::shared_ptr<ReceivePool> pool_;  // messages can outlive the stream
   std::unique_ptr<std::byte[]> rx_;
   size_t rx_begin_ = 0, rx_end_ = 0;
   Incoming incoming_;

@@ -140,7 +140,7 @@ std::string explainStatus(const ServerPreamble& preamble, const std::string& ser
 
 bool looksLikePreamble(std::span<const std::byte> bytes) {
   const size_t n = std::min(bytes.size(), sizeof(kMagic));
-  return std::memcmp(bytes.data(), kMagic, n) == 0;
+  return n == 0 || std::memcmp(bytes.data(), kMagic, n) == 0;
 }
 
 }  // namespace farwarp::wire

@@ -14,7 +14,7 @@ ReceiveBuffer::ReceiveBuffer(ReceiveBuffer&& other) noexcept {
 ReceiveBuffer& ReceiveBuffer::operator=(ReceiveBuffer&& other) noexcept {
   if (this != &other) {
     if (data_ != nullptr) pool_->giveBack(data_, size_class_);
-    pool_ = other.pool_;
+    pool_ = std::move(other.pool_);
     data_ = std::exchange(other.data_, nullptr);
     size_class_ = other.size_class_;
   }
@@ -36,7 +36,7 @@ ReceiveBuffer ReceivePool::take(size_t bytes) {
   while ((size_t{1} << (size_class + kSmallestShift)) < bytes) ++size_class;
   if (size_class >= kClasses) throw std::bad_alloc();
   ReceiveBuffer buffer;
-  buffer.pool_ = this;
+  buffer.pool_ = shared_from_this();
   buffer.size_class_ = size_class;
   const size_t capacity = size_t{1} << (size_class + kSmallestShift);
   auto& list = unused_[size_class];

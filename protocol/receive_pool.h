@@ -4,11 +4,12 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 namespace farwarp::wire {
 
-// One buffer, 64-byte aligned. Returns to its pool when it goes; the pool must outlive it. Not for
+// One buffer, 64-byte aligned. Returns to its pool when it goes, and keeps the pool alive. Not for
 // several threads at once, as the pool.
 class ReceivePool;
 class ReceiveBuffer {
@@ -21,14 +22,14 @@ class ReceiveBuffer {
 
  private:
   friend class ReceivePool;
-  ReceivePool* pool_ = nullptr;
+  std::shared_ptr<ReceivePool> pool_;
   std::byte* data_ = nullptr;
   uint32_t size_class_ = 0;
 };
 
-class ReceivePool {
+class ReceivePool : public std::enable_shared_from_this<ReceivePool> {
  public:
-  // Keeps at most `bytes_max` bytes of unused buffers.
+  // Keeps at most `bytes_max` bytes of unused buffers. To be owned by a std::shared_ptr.
   explicit ReceivePool(size_t bytes_max) : bytes_max_(bytes_max) {}
   ~ReceivePool();
   ReceivePool(const ReceivePool&) = delete;

@@ -17,13 +17,14 @@ RpcLink::RpcLink(OutputFlushers& flushers, int fd, PlacementHook* hook,
     network_.emplace(*stream_, capnp::rpc::twoparty::Side::CLIENT, readerOptions());
     system_.emplace(capnp::makeRpcClient(*network_));
   }
-  const auto gone = [this] {
-    rpc_gone_ = true;
-    if (on_gone_) on_gone_();
-  };
   gone_watch_ = network_->onDisconnect()
-                    .then(gone, [gone](kj::Exception&&) { gone(); })
+                    .then([this] { becomeGone(); }, [this](kj::Exception&&) { becomeGone(); })
                     .eagerlyEvaluate(nullptr);
+}
+
+void RpcLink::becomeGone() {
+  rpc_gone_ = true;
+  if (on_gone_) on_gone_();
 }
 
 void RpcLink::onGone(std::function<void()> callback) {

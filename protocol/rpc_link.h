@@ -35,6 +35,8 @@ class RpcLink {
   static capnp::ReaderOptions readerOptions();
 
  private:
+  void becomeGone();
+
   std::unique_ptr<ByteChannel> channel_;
   std::optional<MessageStream> stream_;
   std::optional<capnp::TwoPartyVatNetwork> network_;

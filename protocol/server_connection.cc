@@ -293,10 +293,10 @@ void ServerConnection::sendOutput(std::span<const std::byte> text) {
     auto request = client->outputRequest();
     request.setText(
         capnp::Data::Reader(reinterpret_cast<const kj::byte*>(text.data()), text.size()));
-    const auto acknowledge = [gate = impl_->gate, bytes = text.size()] {
+    auto acknowledge = [gate = impl_->gate, bytes = text.size()] {
       if (gate->impl != nullptr) gate->impl->unacknowledged_output_bytes -= bytes;
     };
-    request.send().ignoreResult().then(acknowledge).detach([](kj::Exception&&) {});
+    request.send().ignoreResult().then(kj::mv(acknowledge)).detach([](kj::Exception&&) {});
   }
 }
 
