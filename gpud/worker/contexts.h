@@ -44,7 +44,7 @@ class Contexts {
   void orderAfterCopies(CUstream stream);
 
   // A driver call changed the current context.
-  void currentIsUnknown() { known_ = false; }
+  void currentIsUnknown() { known_ = false, current_ = nullptr; }
 
   // Called with a context that is idle and about to go, before its objects die.
   using Listener = std::function<void(uint64_t id, CUcontext context)>;

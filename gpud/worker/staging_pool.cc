@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <iterator>
 #include <utility>
 
 namespace farwarp::worker {
@@ -13,33 +14,40 @@ constexpr size_t kSlabBytes = kBuffersPerSlab * kStagingBufferBytes;
 }  // namespace
 
 StagingPool::~StagingPool() {
-  for (const Slab& slab : slabs_) munmap(slab.memory, kSlabBytes);
+  for (const auto& [memory, slab] : slabs_) munmap(memory, kSlabBytes);
 }
 
-bool StagingPool::grow(CUcontext context) {
+bool StagingPool::grow() {
   void* memory =
       mmap(nullptr, kSlabBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return false;
   // Faults cost more than the copy; huge pages take most of them away.
   madvise(memory, kSlabBytes, MADV_HUGEPAGE);
-  Slab slab{static_cast<std::byte*>(memory), nullptr};
-  if (context != nullptr && driver_.cuMemHostRegister_v2(
-                                memory, kSlabBytes, CU_MEMHOSTREGISTER_PORTABLE) == CUDA_SUCCESS) {
-    slab.registered_in = context;
-  }
-  slabs_.push_back(slab);
-  for (size_t i = kBuffersPerSlab; i-- > 0;) free_.push_back(slab.memory + i * kStagingBufferBytes);
+  auto* first = static_cast<std::byte*>(memory);
+  slabs_.emplace(first, Slab{});
+  for (size_t i = kBuffersPerSlab; i-- > 0;) free_.push_back(first + i * kStagingBufferBytes);
   return true;
 }
 
+void StagingPool::registerSlab(StagingBuffer buffer, CUcontext context) {
+  const auto slab = std::prev(slabs_.upper_bound(buffer));
+  if (slab->second.registered_in != nullptr || slab->second.refused) return;
+  if (driver_.cuMemHostRegister_v2(slab->first, kSlabBytes, CU_MEMHOSTREGISTER_PORTABLE) ==
+      CUDA_SUCCESS) {
+    slab->second.registered_in = context;
+  } else {
+    slab->second.refused = true;
+  }
+}
+
 StagingBuffer StagingPool::take(CUcontext context) {
-  if (bytes_in_use_ + kStagingBufferBytes > bytes_max_) collect();
+  if (bytes_in_use_ + kStagingBufferBytes > bytes_max_ || free_.empty()) collect();
   if (bytes_in_use_ + kStagingBufferBytes > bytes_max_) return nullptr;
-  if (free_.empty()) collect();
-  if (free_.empty() && !grow(context)) return nullptr;
+  if (free_.empty() && !grow()) return nullptr;
   StagingBuffer buffer = free_.back();
   free_.pop_back();
   bytes_in_use_ += kStagingBufferBytes;
+  if (context != nullptr) registerSlab(buffer, context);
   return buffer;
 }
 
@@ -85,9 +93,9 @@ void StagingPool::contextEnds(CUcontext context) {
     give(retiring_[i].buffer);
     retiring_.erase(retiring_.begin() + static_cast<ptrdiff_t>(i));
   }
-  for (Slab& slab : slabs_) {
+  for (auto& [memory, slab] : slabs_) {
     if (slab.registered_in != context) continue;
-    driver_.cuMemHostUnregister(slab.memory);
+    driver_.cuMemHostUnregister(memory);
     slab.registered_in = nullptr;
   }
 }

@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
-#include <memory>
+#include <map>
 #include <vector>
 
 #include "driver_calls_gen.h"
@@ -51,21 +51,24 @@ class StagingPool {
   void contextEnds(CUcontext context);
 
  private:
+  // Memory of one mmap, and the context that it was registered in: without registration an
+  // asynchronous copy would hold up the issuing thread.
   struct Slab {
-    std::byte* memory;
-    CUcontext registered_in;
+    CUcontext registered_in = nullptr;
+    bool refused = false;  // the driver does not register it
   };
   struct Retiring {
     Marker marker;
     StagingBuffer buffer;
   };
-  bool grow(CUcontext context);
+  bool grow();
+  void registerSlab(StagingBuffer buffer, CUcontext context);
 
   const DriverTable& driver_;
   Waits& waits_;
   const uint64_t bytes_max_;
   uint64_t bytes_in_use_ = 0;
-  std::vector<Slab> slabs_;
+  std::map<std::byte*, Slab> slabs_;  // by their first byte
   std::vector<StagingBuffer> free_;
   std::deque<Retiring> retiring_;
 };

@@ -105,8 +105,7 @@ void openDriver(const Options& options, Driver& driver, SessionCounters* counter
   }
 }
 
-void serve(const Options& options, SharedCounters& shared) {
-  SessionCounters* counters = shared.get();
+SessionSettings settingsOf(const Options& options, SessionCounters* counters) {
   SessionSettings settings;
   settings.device_kind = options.device;
   settings.number = options.session_number;
@@ -115,16 +114,29 @@ void serve(const Options& options, SharedCounters& shared) {
   settings.staging_bytes_max = options.staging_bytes_max;
   settings.bulk_bytes_max = options.bulk_bytes_max;
   settings.token = readToken(counters);
+  return settings;
+}
+
+// Does not return, and leaves without taking anything down: threads may wait for the device for
+// ever.
+[[noreturn]] void serve(const Options& options, SessionCounters* counters) {
+  const SessionSettings settings = settingsOf(options, counters);
   Driver driver;
   openDriver(options, driver, counters);
-
   wire::UvEventPort port;
   kj::EventLoop loop(port);
   kj::WaitScope scope(loop);
   Session session(driver.table(), port, *counters, settings);
   Watcher watcher(port.uvLoop(), session);
-  session.addConnection(kWorkerConnectionFd, wire::ConnectionKind::control);
-  session.whenEnded().wait(scope);
+  try {
+    session.addConnection(kWorkerConnectionFd, wire::ConnectionKind::control);
+    session.whenEnded().wait(scope);
+  } catch (const kj::Exception& failure) {
+    leave(counters, fmt::format("The worker failed: {} ({}:{}).", failure.getDescription().cStr(),
+                                failure.getFile(), failure.getLine()));
+  } catch (const std::exception& failure) {
+    leave(counters, fmt::format("The worker failed: {}.", failure.what()));
+  }
   leave(0);
 }
 
@@ -134,16 +146,7 @@ int runWorker(const Options& options) {
   confine(options);
   SharedCounters counters;
   if (!counters.open(kWorkerCountersFd)) leave(nullptr, "The session's counters cannot be mapped.");
-  try {
-    serve(options, counters);
-  } catch (const kj::Exception& failure) {
-    leave(counters.get(),
-          fmt::format("The worker failed: {} ({}:{}).", failure.getDescription().cStr(),
-                      failure.getFile(), failure.getLine()));
-  } catch (const std::exception& failure) {
-    leave(counters.get(), fmt::format("The worker failed: {}.", failure.what()));
-  }
-  return 1;
+  serve(options, counters.get());
 }
 
 }  // namespace farwarp::worker
