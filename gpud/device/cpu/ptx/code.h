@@ -1,0 +1,174 @@
+// The decoded form of a program: what the executors run.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gpud/device/cpu/ptx/engine.h"
+#include "gpud/device/cpu/ptx/types.h"
+
+namespace farwarp::ptx {
+
+struct Inst;
+struct Warp;
+
+// Executes one instruction for the active lanes and returns the next one; null when the warp stops
+// running for now (it has saved where it goes on).
+using Handler = const Inst* (*)(Warp&, const Inst*);
+
+// Where an operand's lanes are: byte offset | base. The bases are those of Warp::base. The lanes of
+// an operand are contiguous: 32 values of the operand's size; a predicate is one 32-bit mask.
+using Ref = uint32_t;
+enum Base : uint32_t {
+  kBaseFrame = 0,      // registers of the running function
+  kBaseConstants = 1,  // LoadedProgram::constants()
+  kBaseBlock = 2,      // values of the block: %ctaid, %ntid ...; layout in BlockValue
+  kBaseWarp = 3,       // values of the warp: %tid; layout in WarpValue
+};
+inline constexpr uint32_t kLanes = 32;
+inline constexpr Ref kTrueRef = kBaseConstants;  // the first constant is an all-ones mask
+
+// One decoded operation. The meaning of the fields past `guard` is the handler's.
+struct alignas(64) Inst {
+  Handler run = nullptr;
+  Ref guard = kTrueRef;
+  uint32_t guard_flip = 0;  // xor'ed to the guard's mask: ~0 for @!p
+  Ref dst = 0, a = 0, b = 0, c = 0;
+  int64_t imm = 0;
+  uint32_t d = 0, e = 0;
+  uint16_t aux = 0;
+  uint8_t x = 0, y = 0;
+  uint32_t line = 0;
+};
+
+// Values that are the same for all lanes of a block, each as 32 lanes of 8 bytes (a 32-bit value
+// uses the first half).
+enum class BlockValue : uint32_t {
+  ctaid_x,
+  ctaid_y,
+  ctaid_z,
+  nctaid_x,
+  nctaid_y,
+  nctaid_z,
+  ntid_x,
+  ntid_y,
+  ntid_z,
+  clusterid_x,
+  clusterid_y,
+  clusterid_z,
+  nclusterid_x,
+  nclusterid_y,
+  nclusterid_z,
+  cluster_ctaid_x,
+  cluster_ctaid_y,
+  cluster_ctaid_z,
+  cluster_nctaid_x,
+  cluster_nctaid_y,
+  cluster_nctaid_z,
+  cluster_ctarank,
+  cluster_nctarank,
+  is_explicit_cluster,
+  smid,
+  nsmid,
+  gridid,
+  envreg1,
+  envreg2,
+  dynamic_shared,
+  dynamic_smem_size,
+  total_smem_size,
+  param_address,
+  nwarpid,
+  zero,
+  count,
+};
+enum class WarpValue : uint32_t { tid_x, tid_y, tid_z, warpid, count };
+inline constexpr uint32_t kValueBytes = kLanes * 8;
+constexpr Ref refOf(BlockValue v) {
+  return static_cast<uint32_t>(v) * kValueBytes | kBaseBlock;
+}
+constexpr Ref refOf(WarpValue v) {
+  return static_cast<uint32_t>(v) * kValueBytes | kBaseWarp;
+}
+
+// A formal parameter or result of a device function: bytes in the callee's local frame.
+struct FormalParam {
+  uint32_t offset = 0;
+  uint32_t size = 0;
+};
+
+struct FunctionCode {
+  std::string name;
+  uint32_t index = 0;  // in ProgramCode::functions
+  bool is_entry = false;
+  std::vector<Inst> code;
+  uint32_t frame_bytes = 0;  // registers of a warp
+  uint32_t local_bytes = 0;  // local memory of a thread: .local and .param variables
+  uint32_t registers = 0;    // estimate of 32-bit registers per thread
+  std::vector<FormalParam> params;
+  std::vector<FormalParam> returns;
+  std::vector<uint32_t> callees;  // indices of functions called directly
+  bool calls_indirectly = false;
+  bool uses_dynamic_shared = false;
+  bool uses_common_shared = false;
+};
+
+// A call as decoded: which bytes of the caller's local frame become which parameters.
+struct CallSite {
+  FunctionCode* callee = nullptr;  // null: indirect
+  std::vector<FormalParam> args;   // in the caller's local frame
+  std::vector<FormalParam> returns;
+  uint32_t caller_local_bytes = 0;
+};
+
+// A constant operand that is filled in when the program is loaded.
+struct ConstantAddress {
+  uint32_t offset = 0;  // in the constants
+  uint32_t size = 8;    // of one lane
+  int variable = -1;    // index of the variable
+  int64_t addend = 0;
+};
+
+namespace op {
+// The targets of a brx.idx; the lanes meet again at `meet`, which may be null.
+struct BranchTable {
+  const Inst** targets;
+  uint32_t count;
+  const Inst* meet;
+};
+}  // namespace op
+
+struct ProgramCode {
+  std::deque<FunctionCode> functions;
+  std::deque<CallSite> call_sites;
+  std::deque<std::vector<const Inst*>> branch_tables;
+  std::deque<op::BranchTable> branch_heads;
+  std::vector<std::byte> constants;
+  std::vector<ConstantAddress> constant_addresses;
+  std::vector<std::unique_ptr<KernelCode>> kernels;
+  uint32_t common_shared_bytes = 0;
+  bool uses_clusters = false;
+  const struct Executors* executors = nullptr;
+  uint32_t target = 0;
+};
+
+// What a launch needs to know of a kernel.
+struct KernelCode {
+  const FunctionCode* function = nullptr;
+  std::string name;
+  uint32_t param_bytes = 0;
+  uint32_t static_shared_bytes = 0;
+  uint32_t stack_bytes = 0;  // local memory of a thread with all calls; 0 = unbounded (recursion)
+  bool unbounded_stack = false;
+};
+
+// A function pointer as kernels see it. Not an address of anything.
+inline constexpr uint64_t kFunctionHandleTag = uint64_t{0xFA57} << 48;
+constexpr uint64_t functionHandle(uint32_t index) {
+  return kFunctionHandleTag | (uint64_t{index} + 1) << 4;
+}
+
+}  // namespace farwarp::ptx

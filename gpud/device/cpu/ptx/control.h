@@ -1,0 +1,83 @@
+// Handlers that are compiled once: control flow, predicates, moves of parts, warp and block
+// operations, atomics, calls.
+#pragma once
+
+#include "gpud/device/cpu/ptx/executors.h"
+#include "gpud/device/cpu/ptx/warp.h"
+
+namespace farwarp::ptx::op {
+
+// control.cc -----------------------------------------------------------------------------------
+// imm = instructions to the target, d = instructions to the meeting point (0: none); signed.
+const Inst* branch(Warp& w, const Inst* i);
+// a = index, imm = address of a BranchTable.
+const Inst* branchIndexed(Warp& w, const Inst* i);
+const Inst* join(Warp& w, const Inst* i);
+const Inst* exit(Warp& w, const Inst* i);
+const Inst* ret(Warp& w, const Inst* i);
+const Inst* trap(Warp& w, const Inst* i);
+// The next instruction is typical of waiting loops.
+const Inst* spinHint(Warp& w, const Inst* i);
+const Inst* nanosleep(Warp& w, const Inst* i);
+const Inst* fence(Warp& w, const Inst* i);
+const Inst* nothing(Warp& w, const Inst* i);
+// imm = CallSite; a = function handle for indirect calls.
+const Inst* call(Warp& w, const Inst* i);
+// dst = local address of the frame + imm; aux = bytes of dst.
+const Inst* frameAddress(Warp& w, const Inst* i);
+// dst = a + start of each lane's local memory (x = 0) or a - that (x = 1), or of shared memory
+// (y = 1). 64 bits.
+const Inst* convertAddress(Warp& w, const Inst* i);
+// dst = predicate: is the generic address a in the space x?
+const Inst* isSpace(Warp& w, const Inst* i);
+const Inst* clock(Warp& w, const Inst* i);  // aux = bytes; x: 0 clock, 1 globaltimer, 2 high half
+
+// predicates.cc ----------------------------------------------------------------------------------
+// dst = op(a ^ x, b ^ y); aux: 0 and, 1 or, 2 xor, 3 a alone
+const Inst* predicateLogic(Warp& w, const Inst* i);
+// dst[0] | dst[1] << bits ... from aux parts of x bytes each: registers a, b, c, d
+const Inst* pack(Warp& w, const Inst* i);
+// parts dst, b, c, d of a
+const Inst* unpack(Warp& w, const Inst* i);
+
+// warp_ops.cc ------------------------------------------------------------------------------------
+// dst, predicate e (kNone: none) = shuffle a by b, clamp c, members d; aux: 0 up, 1 down, 2 bfly, 3
+// idx
+const Inst* shuffle(Warp& w, const Inst* i);
+// dst = vote of predicate a ^ x over members b; aux: 0 all, 1 any, 2 uni, 3 ballot
+const Inst* vote(Warp& w, const Inst* i);
+// dst = lanes with the same a; e = predicate; aux: bytes of a; x = all
+const Inst* match(Warp& w, const Inst* i);
+const Inst* redux(Warp& w, const Inst* i);  // aux = ReduxOp
+const Inst* activeMask(Warp& w, const Inst* i);
+const Inst* elect(Warp& w, const Inst* i);  // dst = leader, e = predicate, b = members
+const Inst* warpBarrier(Warp& w, const Inst* i);
+enum ReduxOp : uint16_t {
+  kReduxAdd,
+  kReduxAnd,
+  kReduxOr,
+  kReduxXor,
+  kReduxMinU,
+  kReduxMaxU,
+  kReduxMinS,
+  kReduxMaxS,
+  kReduxMinF,
+  kReduxMaxF
+};
+
+// barrier.cc -------------------------------------------------------------------------------------
+// a = barrier, b = thread count (x = 1: given); aux: 0 sync, 1 arrive, 2 popc, 3 and, 4 or with
+// predicate c ^ y into dst
+const Inst* barrier(Warp& w, const Inst* i);
+const Inst* clusterBarrier(Warp& w, const Inst* i);  // aux: 1 arrive, 2 wait
+
+// atomics.cc -------------------------------------------------------------------------------------
+enum class AtomicOp : uint8_t { add, min, max, inc, dec, cas, exch, and_, or_, xor_ };
+// dst = old value (x of red: no dst) of [a + imm], operand b, c for cas. Null when there is none.
+Handler atomicHandler(AtomicOp op, Type type, bool returns);
+
+// system.cc --------------------------------------------------------------------------------------
+// Calls that the CUDA device runtime provides: null when `name` is none of them.
+Handler systemCall(std::string_view name);
+
+}  // namespace farwarp::ptx::op

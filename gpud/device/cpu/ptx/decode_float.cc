@@ -1,0 +1,278 @@
+// Floating-point arithmetic and comparisons.
+#include "gpud/device/cpu/ptx/decode_shared.h"
+
+namespace farwarp::ptx {
+
+void emitFloat(FunctionDecoder& d, FloatOp op, Type type, FloatFlags flags, int arity) {
+  Handler handler = d.executors().floating(op, type, flags);
+  if (arity == 1) emitOperation(d, handler, type, {type});
+  if (arity == 2) emitOperation(d, handler, type, {type, type});
+  if (arity == 3) emitOperation(d, handler, type, {type, type, type});
+  Inst& inst = d.code().code.back();
+  inst.y = static_cast<uint8_t>(flags.rounding);
+  inst.aux =
+      static_cast<uint16_t>((flags.ftz ? 1 : 0) | (flags.sat ? 2 : 0) | (flags.relu ? 4 : 0));
+}
+
+void decodeFloatArithmetic(FunctionDecoder& d, Modifiers& m, Type type) {
+  FloatFlags flags = m.takeFloatFlags();
+  std::string_view name = d.in().opcode;
+  if (name == "add") return emitFloat(d, FloatOp::add, type, flags, 2);
+  if (name == "sub") return emitFloat(d, FloatOp::sub, type, flags, 2);
+  if (name == "mul") return emitFloat(d, FloatOp::mul, type, flags, 2);
+  flags.relu = m.take("relu");
+  emitFloat(d, FloatOp::fma, type, flags, 3);
+}
+
+void decodeFloatDivision(FunctionDecoder& d, Modifiers& m, Type type) {
+  bool approximate = m.takeOneOf({"approx", "full"}) >= 0;
+  FloatFlags flags = m.takeFloatFlags();
+  emitFloat(d, approximate ? FloatOp::div_approx : FloatOp::div, type, flags, 2);
+}
+
+void decodeFloatMinMax(FunctionDecoder& d, Modifiers& m, Type type) {
+  bool min = d.in().opcode == "min", nan = m.take("NaN"), xorsign = m.take("xorsign");
+  if (xorsign) m.take("abs");
+  FloatFlags flags = m.takeFloatFlags();
+  FloatOp op = min ? FloatOp::min : FloatOp::max;
+  if (nan) op = min ? FloatOp::min_nan : FloatOp::max_nan;
+  if (xorsign) op = min ? FloatOp::min_xorsign : FloatOp::max_xorsign;
+  if (nan && xorsign) op = min ? FloatOp::min_nan_xorsign : FloatOp::max_nan_xorsign;
+  emitFloat(d, op, type, flags, 2);
+}
+
+namespace {
+
+void decodeFma(FunctionDecoder& d, Modifiers& m) {
+  Type type = m.needType();
+  decodeFloatArithmetic(d, m, type);
+}
+
+void decodeRcp(FunctionDecoder& d, Modifiers& m) {
+  Type type = m.needType();
+  bool approximate = m.take("approx");
+  FloatFlags flags = m.takeFloatFlags();
+  if (approximate) {
+    if (type == Type::f64) flags.ftz = false;  // always flushes
+    return emitFloat(d, FloatOp::rcp_approx, type, flags, 1);
+  }
+  d.needOperands(2, 2);
+  uint64_t one = type == Type::f64 ? 0x3ff0000000000000 : 0x3f800000;
+  Ref b = d.source(d.operand(1), type), dst = d.destination(d.operand(0), type);
+  Inst& inst = d.emit(d.executors().floating(FloatOp::div, type, flags));
+  inst.dst = dst;
+  inst.a = d.context().constants.value(one, sizeOf(type));
+  inst.b = b;
+  inst.y = static_cast<uint8_t>(flags.rounding);
+}
+
+void decodeSqrt(FunctionDecoder& d, Modifiers& m) {
+  Type type = m.needType();
+  bool approximate = m.take("approx");
+  FloatFlags flags = m.takeFloatFlags();
+  emitFloat(d, approximate ? FloatOp::sqrt_approx : FloatOp::sqrt, type, flags, 1);
+}
+
+void decodeApproximate(FunctionDecoder& d, Modifiers& m) {
+  Type type = m.needType();
+  m.take("approx");
+  FloatFlags flags = m.takeFloatFlags();
+  std::string_view name = d.in().opcode;
+  FloatOp op = name == "rsqrt" ? FloatOp::rsqrt_approx
+               : name == "sin" ? FloatOp::sin_approx
+               : name == "cos" ? FloatOp::cos_approx
+               : name == "ex2" ? FloatOp::ex2_approx
+               : name == "lg2" ? FloatOp::lg2_approx
+                               : FloatOp::tanh_approx;
+  if (type == Type::f64) flags.ftz = false;
+  emitFloat(d, op, type, flags, 1);
+}
+
+void decodeCopysign(FunctionDecoder& d, Modifiers& m) {
+  Type type = m.needType();
+  emitFloat(d, FloatOp::copysign, type, {}, 2);
+}
+
+void decodeTestp(FunctionDecoder& d, Modifiers& m) {
+  constexpr FloatOp kTests[] = {FloatOp::test_finite, FloatOp::test_infinite,
+                                FloatOp::test_number, FloatOp::test_notanumber,
+                                FloatOp::test_normal, FloatOp::test_subnormal};
+  int test = m.takeOneOf({"finite", "infinite", "number", "notanumber", "normal", "subnormal"});
+  Type type = m.needType();
+  if (test < 0) d.invalid("'testp' needs the property to test.");
+  d.needOperands(2, 2);
+  Ref a = d.source(d.operand(1), type), dst = d.destinationPredicate(d.operand(0));
+  Inst& inst = d.emit(d.executors().floating(kTests[test], type, {}));
+  inst.dst = dst;
+  inst.a = a;
+}
+
+constexpr std::pair<std::string_view, Compare> kCompares[] = {
+    {"eq", Compare::eq},   {"ne", Compare::ne},   {"lt", Compare::lt},   {"le", Compare::le},
+    {"gt", Compare::gt},   {"ge", Compare::ge},   {"lo", Compare::lt},   {"ls", Compare::le},
+    {"hi", Compare::gt},   {"hs", Compare::ge},   {"equ", Compare::equ}, {"neu", Compare::neu},
+    {"ltu", Compare::ltu}, {"leu", Compare::leu}, {"gtu", Compare::gtu}, {"geu", Compare::geu},
+    {"num", Compare::num}, {"nan", Compare::nan},
+};
+
+Compare takeCompare(FunctionDecoder& d, Modifiers& m) {
+  for (const auto& [name, compare] : kCompares) {
+    if (m.take(name)) return compare;
+  }
+  d.invalid("'" + std::string(d.in().opcode) + "' needs a comparison.");
+}
+
+// dst = compare, and with the instruction's predicate operand combined.
+struct Combination {
+  int boolean = -1;  // 0 and, 1 or, 2 xor
+  const ast::Operand* with = nullptr;
+};
+
+void combine(FunctionDecoder& d, const Combination& combination, Ref dst, Ref compared,
+             bool negate) {
+  Inst logic;
+  logic.a = compared;
+  logic.b = compared;
+  logic.x = negate;
+  logic.aux = 3;
+  if (combination.boolean >= 0) {
+    logic.b = d.sourcePredicate(*combination.with);
+    logic.y = combination.with->negated;
+    logic.aux = static_cast<uint16_t>(combination.boolean);
+  }
+  Inst& inst = d.emit(op::predicateLogic);
+  inst.dst = dst;
+  inst.a = logic.a;
+  inst.b = logic.b;
+  inst.x = logic.x;
+  inst.y = logic.y;
+  inst.aux = logic.aux;
+}
+
+void emitPlainCompare(FunctionDecoder& d, Compare compare, Type type, bool ftz, Ref dst, Ref a,
+                      Ref b) {
+  Inst& inst = d.emit(d.executors().compare(compare, type, ftz));
+  inst.dst = dst;
+  inst.a = a;
+  inst.b = b;
+  inst.aux = ftz ? 1 : 0;
+}
+
+// Both halves compared: p is the low one's result, q the high one's.
+void setpPacked(FunctionDecoder& d, Compare compare, Type type, bool ftz, const Combination& c) {
+  const ast::Operand& p = d.operand(0);
+  if (p.pair < 0) d.invalid("'setp' of a packed type needs two destinations.");
+  Ref refs[2] = {d.source(d.operand(1), type), d.source(d.operand(2), type)}, parts[4];
+  for (Ref& part : parts) part = d.temporary(2);
+  for (int k = 0; k < 2; ++k) {
+    Inst& inst = d.emit(op::unpack);
+    inst.a = refs[k];
+    inst.dst = parts[2 * k];
+    inst.b = parts[2 * k + 1];
+    inst.x = 2;
+    inst.aux = 2;
+  }
+  Type half = type == Type::f16x2 ? Type::f16 : Type::bf16;
+  Ref results[2] = {d.temporaryPredicate(), d.temporaryPredicate()};
+  for (int k = 0; k < 2; ++k)
+    emitPlainCompare(d, compare, half, ftz, results[k], parts[k], parts[2 + k]);
+  combine(d, c, d.destinationPredicate(p), results[0], false);
+  combine(d, c, d.destinationPredicate(d.pairOf(p)), results[1], false);
+}
+
+void decodeSetp(FunctionDecoder& d, Modifiers& m) {
+  Compare compare = takeCompare(d, m);
+  Combination combination;
+  combination.boolean = m.takeOneOf({"and", "or", "xor"});
+  bool ftz = m.take("ftz");
+  Type type = m.needType();
+  size_t operands = combination.boolean >= 0 ? 4 : 3;
+  d.needOperands(operands, operands);
+  if (combination.boolean >= 0) combination.with = &d.operand(3);
+  if (type == Type::f16x2 || type == Type::bf16x2)
+    return setpPacked(d, compare, type, ftz, combination);
+  const ast::Operand& p = d.operand(0);
+  Ref a = d.source(d.operand(1), type), b = d.source(d.operand(2), type);
+  Ref dst = d.destinationPredicate(p);
+  if (combination.boolean < 0 && p.pair < 0) {
+    return emitPlainCompare(d, compare, type, ftz, dst, a, b);
+  }
+  Ref compared = d.temporaryPredicate(), combined = d.temporaryPredicate();
+  emitPlainCompare(d, compare, type, ftz, compared, a, b);
+  // The second result first: the combination's operand may be the first destination.
+  combine(d, combination, combined, compared, false);
+  if (p.pair >= 0) combine(d, combination, d.destinationPredicate(d.pairOf(p)), compared, true);
+  combine(d, {}, dst, combined, false);
+}
+
+void decodeSet(FunctionDecoder& d, Modifiers& m) {
+  Compare compare = takeCompare(d, m);
+  Combination combination;
+  combination.boolean = m.takeOneOf({"and", "or", "xor"});
+  bool ftz = m.take("ftz");
+  Type to = m.needType(), from = m.needType();
+  size_t operands = combination.boolean >= 0 ? 4 : 3;
+  d.needOperands(operands, operands);
+  if (combination.boolean >= 0) combination.with = &d.operand(3);
+  if (from == Type::f16x2 || from == Type::bf16x2) {
+    d.unsupported("comparisons of packed halves into a register are not supported.");
+  }
+  Ref a = d.source(d.operand(1), from), b = d.source(d.operand(2), from);
+  Ref dst = d.destination(d.operand(0), to);
+  Ref compared = d.temporaryPredicate(), combined = d.temporaryPredicate();
+  emitPlainCompare(d, compare, from, ftz, compared, a, b);
+  combine(d, combination, combined, compared, false);
+  uint64_t yes = to == Type::f32    ? 0x3f800000
+                 : to == Type::f16  ? 0x3c00
+                 : to == Type::bf16 ? 0x3f80
+                                    : ~0ull;
+  Inst& inst = d.emit(d.executors().integer(IntOp::select, to));
+  inst.dst = dst;
+  inst.a = d.context().constants.value(yes, sizeOf(to));
+  inst.b = d.context().constants.value(0, sizeOf(to));
+  inst.c = combined;
+}
+
+void decodeSelp(FunctionDecoder& d, Modifiers& m) {
+  Type type = m.needType();
+  d.needOperands(4, 4);
+  Ref a = d.source(d.operand(1), type), b = d.source(d.operand(2), type);
+  Ref c = d.sourcePredicate(d.operand(3)), dst = d.destination(d.operand(0), type);
+  Inst& inst = d.emit(d.executors().integer(IntOp::select, type));
+  inst.dst = dst;
+  inst.a = a;
+  inst.b = b;
+  inst.c = c;
+  inst.x = d.operand(3).negated;
+}
+
+void decodeSlct(FunctionDecoder& d, Modifiers& m) {
+  bool ftz = m.take("ftz");
+  Type type = m.needType(), condition = m.needType();
+  d.needOperands(4, 4);
+  Ref a = d.source(d.operand(1), type), b = d.source(d.operand(2), type);
+  Ref c = d.source(d.operand(3), condition), dst = d.destination(d.operand(0), type);
+  Ref compared = d.temporaryPredicate();
+  emitPlainCompare(d, Compare::ge, condition, ftz, compared, c, d.context().constants.value(0, 4));
+  Inst& inst = d.emit(d.executors().integer(IntOp::select, type));
+  inst.dst = dst;
+  inst.a = a;
+  inst.b = b;
+  inst.c = compared;
+}
+
+constexpr DecodeEntry kEntries[] = {
+    {"fma", decodeFma},           {"rcp", decodeRcp},         {"sqrt", decodeSqrt},
+    {"rsqrt", decodeApproximate}, {"sin", decodeApproximate}, {"cos", decodeApproximate},
+    {"ex2", decodeApproximate},   {"lg2", decodeApproximate}, {"tanh", decodeApproximate},
+    {"copysign", decodeCopysign}, {"testp", decodeTestp},     {"setp", decodeSetp},
+    {"set", decodeSet},           {"selp", decodeSelp},       {"slct", decodeSlct},
+};
+
+}  // namespace
+
+std::span<const DecodeEntry> floatDecoders() {
+  return kEntries;
+}
+
+}  // namespace farwarp::ptx

@@ -1,0 +1,248 @@
+// Loads, stores, atomics, fences and address conversions.
+#include "gpud/device/cpu/ptx/decode_shared.h"
+
+namespace farwarp::ptx {
+
+using ast::Operand;
+
+namespace {
+
+Space takeSpace(Modifiers& m) {
+  switch (m.takeOneOf({"global", "const", "shared", "shared::cta", "shared::cluster", "local",
+                       "param", "param::entry", "param::func"})) {
+    case 0:
+      return Space::global;
+    case 1:
+      return Space::constant;
+    case 2:
+    case 3:
+    case 4:
+      return Space::shared;
+    case 5:
+      return Space::local;
+    case 6:
+    case 7:
+    case 8:
+      return Space::param;
+    default:
+      return Space::generic;
+  }
+}
+
+// Memory order and scope. Ordinary loads and stores of the host are ordered strongly enough for all
+// but fences; true when the access is typical of a loop that waits for another thread.
+bool takeOrder(Modifiers& m) {
+  int order =
+      m.takeOneOf({"weak", "volatile", "relaxed", "acquire", "release", "acq_rel", "mmio", "sc"});
+  if (order == 6) m.takeOneOf({"relaxed"});
+  m.takeOneOf({"cta", "cluster", "gpu", "sys"});
+  return order >= 1 && order != 4;
+}
+
+uint32_t takeVector(Modifiers& m) {
+  constexpr uint32_t kCounts[] = {2, 4, 8};
+  int k = m.takeOneOf({"v2", "v4", "v8"});
+  return k < 0 ? 1 : kCounts[k];
+}
+
+void emitSpinHint(FunctionDecoder& d) {
+  d.emit(op::spinHint);
+}
+
+// The registers of a scalar or vector operand, as the load or store handler wants them.
+struct Elements {
+  Ref refs[8] = {};
+  uint32_t reg_bytes = 0;
+};
+
+Elements elementsOf(FunctionDecoder& d, const Operand& operand, Type type, uint32_t count,
+                    bool load) {
+  Elements elements;
+  std::vector<const Operand*> list;
+  if (operand.kind == Operand::Kind::vector) {
+    for (const Operand& item : operand.items) list.push_back(&item);
+  } else {
+    list.push_back(&operand);
+  }
+  if (list.size() != count) {
+    d.invalid("The access has " + std::to_string(count) + " elements, but " +
+              std::to_string(list.size()) + " operands.");
+  }
+  elements.reg_bytes = sizeOf(type);
+  for (const Operand* item : list) {
+    uint32_t bytes = sizeOf(d.registerType(*item));
+    if (bytes != 0) elements.reg_bytes = bytes;
+  }
+  if (elements.reg_bytes < sizeOf(type)) d.invalid("A register is smaller than the access.");
+  constexpr Type kBits[] = {Type::b8, Type::b16, Type::b32, Type::b64, Type::b128};
+  Type reg_type = type;
+  for (Type bits : kBits) {
+    if (sizeOf(bits) == elements.reg_bytes && sizeOf(type) != elements.reg_bytes) reg_type = bits;
+  }
+  for (size_t k = 0; k < list.size(); ++k) {
+    elements.refs[k] = load ? d.destination(*list[k], reg_type) : d.source(*list[k], reg_type);
+  }
+  return elements;
+}
+
+void emitAccess(FunctionDecoder& d, const AddressOperand& address, const Elements& elements,
+                Type type, uint32_t first, uint32_t count, bool load) {
+  LoadShape shape{sizeOf(type), elements.reg_bytes, isSigned(type)};
+  Handler handler = load ? d.executors().load(shape, count) : d.executors().store(shape, count);
+  Inst& inst = d.emit(handler);
+  inst.a = address.a;
+  inst.imm = address.imm + int64_t{first} * sizeOf(type);
+  inst.x = static_cast<uint8_t>(address.resolver);
+  inst.dst = elements.refs[first];
+  inst.b = count > 1 ? elements.refs[first + 1] : inst.dst;
+  inst.c = count > 2 ? elements.refs[first + 2] : inst.dst;
+  inst.d = count > 2 ? elements.refs[first + 3] : inst.dst;
+}
+
+void decodeLoadStore(FunctionDecoder& d, Modifiers& m) {
+  bool load = d.in().opcode != "st";
+  bool waits = takeOrder(m) && load;
+  Space space = takeSpace(m);
+  m.takeCacheHints();
+  m.take("unified");
+  m.take("async");
+  uint32_t count = takeVector(m);
+  Type type = m.needType();
+  d.needOperands(2, 3);
+  if (waits) emitSpinHint(d);
+  AddressOperand address = d.address(d.operand(load ? 1 : 0), space);
+  Elements elements = elementsOf(d, d.operand(load ? 0 : 1), type, count, load);
+  if (count == 8) {
+    emitAccess(d, address, elements, type, 0, 4, load);
+    emitAccess(d, address, elements, type, 4, 4, load);
+  } else {
+    emitAccess(d, address, elements, type, 0, count, load);
+  }
+}
+
+void decodeAtomic(FunctionDecoder& d, Modifiers& m) {
+  bool returns = d.in().opcode == "atom";
+  takeOrder(m);
+  Space space = takeSpace(m);
+  m.takeCacheHints();
+  constexpr std::pair<std::string_view, op::AtomicOp> kOps[] = {
+      {"add", op::AtomicOp::add},   {"min", op::AtomicOp::min},  {"max", op::AtomicOp::max},
+      {"inc", op::AtomicOp::inc},   {"dec", op::AtomicOp::dec},  {"cas", op::AtomicOp::cas},
+      {"exch", op::AtomicOp::exch}, {"and", op::AtomicOp::and_}, {"or", op::AtomicOp::or_},
+      {"xor", op::AtomicOp::xor_},
+  };
+  const std::pair<std::string_view, op::AtomicOp>* found = nullptr;
+  for (const auto& entry : kOps) {
+    if (m.take(entry.first)) found = &entry;
+  }
+  if (found == nullptr) d.invalid("The atomic operation is missing.");
+  m.take("noftz");
+  if (takeVector(m) != 1) d.unsupported("vector atomics are not supported.");
+  Type type = m.needType();
+  bool cas = found->second == op::AtomicOp::cas;
+  size_t first = returns ? 1 : 0, needed = first + (cas ? 3 : 2);
+  d.needOperands(needed, needed + 1);
+  AddressOperand address = d.address(d.operand(first), space);
+  Ref b = d.source(d.operand(first + 1), type);
+  Ref c = cas ? d.source(d.operand(first + 2), type) : b;
+  bool wants = returns && d.operand(0).kind != Operand::Kind::sink;
+  Ref dst = wants ? d.destination(d.operand(0), type) : 0;
+  Inst& inst = d.emit(op::atomicHandler(found->second, type, wants));
+  inst.dst = dst;
+  inst.a = address.a;
+  inst.imm = address.imm;
+  inst.x = static_cast<uint8_t>(address.resolver);
+  inst.b = b;
+  inst.c = c;
+  inst.y = wants ? 0 : 1;
+}
+
+void decodeFence(FunctionDecoder& d, Modifiers& m) {
+  while (m.takeOneOf({"cta",
+                      "gl",
+                      "sys",
+                      "gpu",
+                      "cluster",
+                      "sc",
+                      "acq_rel",
+                      "acquire",
+                      "release",
+                      "proxy",
+                      "alias",
+                      "async",
+                      "async::generic",
+                      "mbarrier_init",
+                      "global",
+                      "sync_restrict::shared::cta",
+                      "sync_restrict::shared::cluster",
+                      "async.global",
+                      "shared::cta",
+                      "shared::cluster",
+                      "tensormap::generic",
+                      "relaxed"}) >= 0) {
+  }
+  d.emit(op::fence);
+}
+
+void decodePrefetch(FunctionDecoder& d, Modifiers& m) {
+  takeSpace(m);
+  while (m.takeOneOf({"L1", "L2", "tensormap", "L2::evict_last", "L2::evict_normal", "L2::128B",
+                      "L2::cache_hint", "L2::fractional", "range", "L2::evict_first",
+                      "L2::evict_unchanged", "b64"}) >= 0) {
+  }
+  d.emit(op::nothing);
+}
+
+void decodeCreatePolicy(FunctionDecoder& d, Modifiers& m) {
+  while (m.takeOneOf({"fractional", "range", "cvt", "L2", "L2::evict_last", "L2::evict_normal",
+                      "L2::evict_first", "L2::evict_unchanged", "global", "b64"}) >= 0) {
+  }
+  Ref dst = d.destination(d.operand(0), Type::b64);
+  Inst& inst = d.emit(d.executors().integer(IntOp::mov, Type::b64));
+  inst.dst = dst;
+  inst.a = d.context().constants.value(0, 8);
+}
+
+void decodeCvta(FunctionDecoder& d, Modifiers& m) {
+  bool to = m.take("to");
+  Space space = takeSpace(m);
+  Type type = m.needType();
+  if (sizeOf(type) != 8) d.unsupported("only 64-bit generic addresses are supported.");
+  d.needOperands(2, 2);
+  Ref a = d.source(d.operand(1), type), dst = d.destination(d.operand(0), type);
+  bool device_param = space == Space::param && !d.function().is_entry;
+  bool moves = space != Space::shared && space != Space::local && !device_param;
+  Inst& inst = d.emit(moves ? d.executors().integer(IntOp::mov, type) : op::convertAddress);
+  inst.dst = dst;
+  inst.a = a;
+  inst.x = to;
+  inst.y = space == Space::shared;
+}
+
+void decodeIsspacep(FunctionDecoder& d, Modifiers& m) {
+  Space space = takeSpace(m);
+  d.needOperands(2, 2);
+  Ref a = d.source(d.operand(1), Type::b64), dst = d.destinationPredicate(d.operand(0));
+  Inst& inst = d.emit(op::isSpace);
+  inst.dst = dst;
+  inst.a = a;
+  inst.x = static_cast<uint8_t>(space);
+}
+
+constexpr DecodeEntry kEntries[] = {
+    {"ld", decodeLoadStore},       {"ldu", decodeLoadStore},
+    {"st", decodeLoadStore},       {"atom", decodeAtomic},
+    {"red", decodeAtomic},         {"membar", decodeFence},
+    {"fence", decodeFence},        {"prefetch", decodePrefetch},
+    {"prefetchu", decodePrefetch}, {"applypriority", decodePrefetch},
+    {"discard", decodePrefetch},   {"createpolicy", decodeCreatePolicy},
+    {"cvta", decodeCvta},          {"isspacep", decodeIsspacep},
+};
+
+}  // namespace
+
+std::span<const DecodeEntry> memoryDecoders() {
+  return kEntries;
+}
+
+}  // namespace farwarp::ptx

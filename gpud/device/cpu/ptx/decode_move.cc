@@ -1,0 +1,208 @@
+// mov and cvt.
+#include "gpud/device/cpu/ptx/decode_shared.h"
+
+namespace farwarp::ptx {
+
+using ast::Operand;
+
+namespace {
+
+Type bitsOf(uint32_t bytes) {
+  return bytes == 1   ? Type::b8
+         : bytes == 2 ? Type::b16
+         : bytes == 4 ? Type::b32
+         : bytes == 8 ? Type::b64
+                      : Type::b128;
+}
+
+void movPack(FunctionDecoder& d, Type type) {
+  const Operand& list = d.operand(1);
+  uint32_t parts = static_cast<uint32_t>(list.items.size());
+  if (parts != 2 && parts != 4) d.invalid("'mov' packs 2 or 4 registers.");
+  uint32_t bytes = sizeOf(type) / parts;
+  Ref refs[4] = {};
+  for (uint32_t k = 0; k < parts; ++k) refs[k] = d.source(list.items[k], bitsOf(bytes));
+  Ref dst = d.destination(d.operand(0), type);
+  Inst& inst = d.emit(op::pack);
+  inst.dst = dst;
+  inst.a = refs[0];
+  inst.b = refs[1];
+  inst.c = refs[2];
+  inst.d = refs[3];
+  inst.x = static_cast<uint8_t>(bytes);
+  inst.aux = static_cast<uint16_t>(parts);
+}
+
+void movUnpack(FunctionDecoder& d, Type type) {
+  const Operand& list = d.operand(0);
+  uint32_t parts = static_cast<uint32_t>(list.items.size());
+  if (parts != 2 && parts != 4) d.invalid("'mov' unpacks into 2 or 4 registers.");
+  uint32_t bytes = sizeOf(type) / parts;
+  Ref a = d.source(d.operand(1), type), refs[4] = {};
+  for (uint32_t k = 0; k < parts; ++k) refs[k] = d.destination(list.items[k], bitsOf(bytes));
+  Inst& inst = d.emit(op::unpack);
+  inst.a = a;
+  inst.dst = refs[0];
+  inst.b = refs[1];
+  inst.c = refs[2];
+  inst.d = refs[3];
+  inst.x = static_cast<uint8_t>(bytes);
+  inst.aux = static_cast<uint16_t>(parts);
+}
+
+void decodeMov(FunctionDecoder& d, Modifiers& m) {
+  int vector = m.takeOneOf({"v2", "v4"});
+  Type type = m.needType();
+  d.needOperands(2, 2);
+  if (vector >= 0) d.unsupported("moves of vectors are not supported.");
+  if (type == Type::pred) {
+    Ref a = d.sourcePredicate(d.operand(1)), dst = d.destinationPredicate(d.operand(0));
+    Inst& inst = d.emit(op::predicateLogic);
+    inst.dst = dst;
+    inst.a = inst.b = a;
+    inst.x = d.operand(1).negated;
+    inst.aux = 3;
+    return;
+  }
+  if (d.operand(1).kind == Operand::Kind::vector) return movPack(d, type);
+  if (d.operand(0).kind == Operand::Kind::vector) return movUnpack(d, type);
+  emitUnary(d, d.executors().integer(IntOp::mov, type), type, type);
+}
+
+// A source register may be wider than the type: its low part is used.
+Ref convertSource(FunctionDecoder& d, const Operand& operand, Type type) {
+  uint32_t have = sizeOf(d.registerType(operand));
+  if (have <= sizeOf(type)) return d.source(operand, type);
+  Ref wide = d.source(operand, d.registerType(operand));
+  Ref narrow = d.temporary(sizeOf(type));
+  constexpr Type kUnsigned[] = {Type::u8, Type::u16, Type::u32, Type::u64};
+  auto ofSize = [&](uint32_t bytes) {
+    return bytes == 1   ? kUnsigned[0]
+           : bytes == 2 ? kUnsigned[1]
+           : bytes == 4 ? kUnsigned[2]
+                        : kUnsigned[3];
+  };
+  d.emitConvert(narrow, ofSize(sizeOf(type)), wide, ofSize(have));
+  return narrow;
+}
+
+struct Conversion {
+  FloatFlags flags;
+  bool integral = false;
+  bool satfinite = false;
+};
+
+Inst& emitOne(FunctionDecoder& d, Type to, Type from, const Conversion& c, Ref dst, Ref a) {
+  Inst& inst = d.emit(d.executors().convert(to, from, c.flags, c.integral));
+  inst.dst = dst;
+  inst.a = a;
+  inst.y = static_cast<uint8_t>(c.flags.rounding);
+  inst.aux =
+      static_cast<uint16_t>((c.flags.ftz ? 1 : 0) | (c.flags.sat ? 2 : 0) | (c.flags.relu ? 4 : 0));
+  inst.x = to == Type::f16 ? 5 : 8;
+  inst.d = to == Type::bf16 ? 7 : 10;
+  return inst;
+}
+
+// From any to any single type, by way of f32 or f64 where there is no direct conversion.
+void emitConversion(FunctionDecoder& d, Type to, Type from, const Conversion& c, Ref dst, Ref a) {
+  bool from_half = from == Type::f16 || from == Type::bf16,
+       to_half = to == Type::f16 || to == Type::bf16;
+  if (from_half && to != Type::f32) {  // every half is a float
+    if (from == to && !c.integral && !c.flags.relu && !c.flags.sat) {
+      Inst& inst = d.emit(d.executors().integer(IntOp::mov, Type::b16));
+      inst.dst = dst;
+      inst.a = a;
+      return;
+    }
+    Ref single = d.temporary(4);
+    emitOne(d, Type::f32, from, {}, single, a);
+    if (!to_half || !c.integral) {
+      Conversion rest = c;
+      if (!to_half && to != Type::f64) rest.flags.ftz = false;
+      emitOne(d, to, Type::f32, rest, dst, single);
+      return;
+    }
+    Ref rounded = d.temporary(4);
+    emitOne(d, Type::f32, Type::f32, c, rounded, single);
+    emitOne(d, to, Type::f32, {}, dst, rounded);
+    return;
+  }
+  if (to_half && !isFloat(from)) {  // integers up to 64 bits
+    Ref wide = d.temporary(8);
+    Conversion odd = c;
+    odd.flags.rounding = sizeOf(from) == 8 && to == Type::bf16 ? Rounding::rz : Rounding::rn;
+    odd.flags.sat = false;
+    emitOne(d, Type::f64, from, odd, wide, a);
+    emitOne(d, to, Type::f64, c, dst, wide);
+    return;
+  }
+  emitOne(d, to, from, c, dst, a);
+}
+
+// cvt.rn.f16x2.f32 d, a, b: a becomes the upper half.
+void convertPacked(FunctionDecoder& d, Type to, Type from, const Conversion& c) {
+  d.needOperands(3, 3);
+  Type half = to == Type::f16x2 ? Type::f16 : Type::bf16;
+  Ref a = d.source(d.operand(1), from), b = d.source(d.operand(2), from);
+  Ref dst = d.destination(d.operand(0), Type::b32);
+  Ref high = d.temporary(2), low = d.temporary(2);
+  emitOne(d, half, from, c, high, a);
+  emitOne(d, half, from, c, low, b);
+  Inst& inst = d.emit(op::pack);
+  inst.dst = dst;
+  inst.a = low;
+  inst.b = high;
+  inst.x = 2;
+  inst.aux = 2;
+}
+
+void decodeCvt(FunctionDecoder& d, Modifiers& m) {
+  Conversion c;
+  int integral = m.takeOneOf({"rni", "rzi", "rmi", "rpi"});
+  c.integral = integral >= 0;
+  if (c.integral) c.flags.rounding = static_cast<Rounding>(integral);
+  int rounding = m.takeOneOf({"rn", "rz", "rm", "rp", "rna"});
+  if (rounding >= 0) c.flags.rounding = static_cast<Rounding>(rounding);
+  c.flags.ftz = m.take("ftz");
+  c.flags.sat = m.take("sat");
+  c.satfinite = m.take("satfinite");
+  c.flags.relu = m.take("relu");
+  if (c.satfinite) d.unsupported(".satfinite is not supported.");
+  Type to = m.needType(), from = m.needType();
+  if (to == Type::f16x2 || to == Type::bf16x2) {
+    if (from != Type::f32) d.unsupported("packed conversions are supported from f32 only.");
+    return convertPacked(d, to, from, c);
+  }
+  d.needOperands(2, 2);
+  if (!isFloat(to) && isFloat(from) && !c.integral && rounding < 0) {
+    d.invalid("'cvt' from a floating-point to an integer type needs .rni, .rzi, .rmi or .rpi.");
+  }
+  if (isFloat(to) && isFloat(from) && sizeOf(to) == sizeOf(from) && !c.integral && rounding < 0) {
+    c.flags.rounding = Rounding::rn;
+  }
+  Ref a = convertSource(d, d.operand(1), from);
+  Type held = to == Type::tf32 ? Type::b32 : to;
+  uint32_t have = sizeOf(d.registerType(d.operand(0)));
+  if (have <= sizeOf(to)) {
+    return emitConversion(d, to, from, c, d.destination(d.operand(0), held), a);
+  }
+  Ref narrow = d.temporary(sizeOf(to));
+  emitConversion(d, to, from, c, narrow, a);
+  constexpr Type kSigned[] = {Type::s8, Type::s16, Type::s32, Type::s64};
+  constexpr Type kUnsigned[] = {Type::u8, Type::u16, Type::u32, Type::u64};
+  auto index = [](uint32_t bytes) { return bytes == 1 ? 0 : bytes == 2 ? 1 : bytes == 4 ? 2 : 3; };
+  Type extended = isSigned(to) ? kSigned[index(sizeOf(to))] : kUnsigned[index(sizeOf(to))];
+  Ref dst = d.destination(d.operand(0), d.registerType(d.operand(0)));
+  d.emitConvert(dst, kUnsigned[index(have)], narrow, extended);
+}
+
+constexpr DecodeEntry kEntries[] = {{"mov", decodeMov}, {"cvt", decodeCvt}};
+
+}  // namespace
+
+std::span<const DecodeEntry> moveDecoders() {
+  return kEntries;
+}
+
+}  // namespace farwarp::ptx

@@ -1,0 +1,22 @@
+// Pieces that several decode_*.cc files use.
+#pragma once
+
+#include <initializer_list>
+
+#include "gpud/device/cpu/ptx/decoder.h"
+
+namespace farwarp::ptx {
+
+// dst, a of the instruction.
+void emitUnary(FunctionDecoder& d, Handler handler, Type to, Type from);
+// dst and as many sources as `from` has types.
+void emitOperation(FunctionDecoder& d, Handler handler, Type to, std::initializer_list<Type> from);
+// A floating-point operation of `arity` sources of the same type.
+void emitFloat(FunctionDecoder& d, FloatOp op, Type type, FloatFlags flags, int arity);
+
+// The floating-point forms of opcodes that integers have too.
+void decodeFloatArithmetic(FunctionDecoder& d, Modifiers& m, Type type);
+void decodeFloatDivision(FunctionDecoder& d, Modifiers& m, Type type);
+void decodeFloatMinMax(FunctionDecoder& d, Modifiers& m, Type type);
+
+}  // namespace farwarp::ptx

@@ -1,0 +1,312 @@
+// Loads and stores: a resolver computes and checks the lanes' addresses, then the data moves.
+#include "gpud/device/cpu/ptx/exec/lanes.h"
+
+// Races of the kernels' threads are theirs, not the engine's.
+#define FARWARP_RACY [[gnu::no_sanitize("thread")]]
+
+namespace farwarp::ptx::FARWARP_LEVEL {
+namespace {
+
+enum class Pattern { scattered, contiguous, uniform };
+using ResolverFunction = Pattern (*)(Warp&, const Inst*, uint32_t mask, uint32_t bytes);
+
+inline uint64_t laneBit(uint32_t mask, uint32_t l) {
+  return mask >> l & 1;
+}
+
+// Are the addresses of 32 active lanes one after the other?
+inline Pattern patternOf(const uint64_t* p, uint32_t mask, uint32_t bytes) {
+  if (mask != ~0u) return Pattern::scattered;
+  uint64_t different = 0;
+  for (uint32_t l = 0; l < kLanes; ++l) different |= p[l] ^ (p[0] + uint64_t{l} * bytes);
+  return different == 0 ? Pattern::contiguous : Pattern::scattered;
+}
+
+// All lanes at one address, which may be outside: then the slow check decides.
+inline Pattern oneAddress(Warp& w, uint64_t address) {
+  for (uint32_t l = 0; l < kLanes; ++l) w.address[l] = address;
+  return Pattern::uniform;
+}
+
+Pattern absolute0(Warp& w, const Inst* i, uint32_t mask, uint32_t bytes) {
+  uint64_t address = *lanes<uint64_t>(w, i->a) + static_cast<uint64_t>(i->imm);
+  oneAddress(w, address);
+  if (address - w.reserved_begin > w.reserved_size - bytes || (address & (bytes - 1)) != 0) {
+    checkAddresses(w, i, mask, bytes, Space::generic);
+  }
+  return Pattern::uniform;
+}
+
+Pattern absolute8(Warp& w, const Inst* i, uint32_t mask, uint32_t bytes) {
+  const uint64_t* a = lanes<uint64_t>(w, i->a);
+  uint64_t offset = static_cast<uint64_t>(i->imm);
+  uint64_t begin = w.reserved_begin, limit = w.reserved_size - bytes, low = bytes - 1;
+  uint64_t bad = 0;
+  uint64_t* p = w.address;
+  if (mask == ~0u) {
+    for (uint32_t l = 0; l < kLanes; ++l) {
+      uint64_t address = a[l] + offset;
+      p[l] = address;
+      bad |= (address & low) | (address - begin > limit ? 1 : 0);
+    }
+  } else {
+    for (uint32_t l = 0; l < kLanes; ++l) {
+      uint64_t address = a[l] + offset;
+      p[l] = address;
+      bad |= ((address & low) | (address - begin > limit ? 1 : 0)) & -laneBit(mask, l);
+    }
+  }
+  if (bad != 0) [[unlikely]]
+    checkAddresses(w, i, mask, bytes, Space::generic);
+  return patternOf(p, mask, bytes);
+}
+
+// A: type of the address register.
+template <class A>
+Pattern shared(Warp& w, const Inst* i, uint32_t mask, uint32_t bytes) {
+  const A* a = lanes<A>(w, i->a);
+  uint64_t offset = static_cast<uint64_t>(i->imm);
+  uint64_t size = w.shared_bytes, low = bytes - 1;
+  uint64_t bad = size < bytes ? 1 : 0;
+  uint64_t limit = size - bytes, base = reinterpret_cast<uint64_t>(w.shared);
+  uint64_t* p = w.address;
+  for (uint32_t l = 0; l < kLanes; ++l) {
+    uint64_t address = static_cast<A>(a[l] + offset);
+    p[l] = address;
+    bad |= ((address & low) | (address > limit ? 1 : 0)) & -laneBit(mask, l);
+  }
+  if (bad != 0) [[unlikely]] {
+    checkAddresses(w, i, mask, bytes, Space::shared);
+  } else {
+    for (uint32_t l = 0; l < kLanes; ++l) p[l] += base;
+  }
+  return patternOf(p, mask, bytes);
+}
+Pattern shared0(Warp& w, const Inst* i, uint32_t mask, uint32_t bytes) {
+  uint64_t address = static_cast<uint64_t>(i->imm);
+  if (w.shared_bytes < bytes || address > w.shared_bytes - bytes || (address & (bytes - 1)) != 0) {
+    oneAddress(w, address);
+    checkAddresses(w, i, mask, bytes, Space::shared);
+    return Pattern::uniform;
+  }
+  return oneAddress(w, address + reinterpret_cast<uint64_t>(w.shared));
+}
+
+template <class A>
+Pattern local(Warp& w, const Inst* i, uint32_t mask, uint32_t bytes) {
+  const A* a = lanes<A>(w, i->a);
+  uint64_t offset = static_cast<uint64_t>(i->imm);
+  uint64_t low = bytes - 1;
+  uint64_t bad = w.local_bytes < bytes ? 1 : 0;
+  uint64_t limit = w.local_bytes - bytes, base = reinterpret_cast<uint64_t>(w.local_base);
+  uint64_t* p = w.address;
+  for (uint32_t l = 0; l < kLanes; ++l) {
+    uint64_t address = static_cast<A>(a[l] + offset);
+    p[l] = address;
+    bad |= ((address & low) | (address > limit ? 1 : 0)) & -laneBit(mask, l);
+  }
+  if (bad != 0) [[unlikely]]
+    checkAddresses(w, i, mask, bytes, Space::local);
+  for (uint32_t l = 0; l < kLanes; ++l) p[l] += base + l * w.local_stride;
+  return Pattern::scattered;
+}
+Pattern frame(Warp& w, const Inst* i, uint32_t mask, uint32_t bytes, uint64_t offset) {
+  uint64_t address = static_cast<uint64_t>(i->imm) + offset;
+  uint64_t base = reinterpret_cast<uint64_t>(w.local_base) + address;
+  if (w.local_bytes < bytes || address > w.local_bytes - bytes || (address & (bytes - 1)) != 0) {
+    oneAddress(w, address);
+    checkAddresses(w, i, mask, bytes, Space::local);
+  }
+  for (uint32_t l = 0; l < kLanes; ++l) w.address[l] = base + l * w.local_stride;
+  return Pattern::scattered;
+}
+Pattern local0(Warp& w, const Inst* i, uint32_t mask, uint32_t bytes) {
+  return frame(w, i, mask, bytes, 0);
+}
+Pattern frame0(Warp& w, const Inst* i, uint32_t mask, uint32_t bytes) {
+  return frame(w, i, mask, bytes, w.local);
+}
+Pattern param0(Warp& w, const Inst* i, uint32_t, uint32_t) {
+  uint64_t base = *lanes<uint64_t>(w, refOf(BlockValue::param_address));
+  return oneAddress(w, base + static_cast<uint64_t>(i->imm));
+}
+
+constexpr ResolverFunction kResolvers[static_cast<size_t>(Resolver::count)] = {
+    absolute0, absolute8,       shared0,         shared<uint32_t>, shared<uint64_t>,
+    local0,    local<uint32_t>, local<uint64_t>, param0,           frame0,
+};
+
+// M: type in memory, R: type of the register; M is signed for sign extension.
+template <class M, class R, uint32_t N>
+FARWARP_RACY const Inst* load(Warp& w, const Inst* i) {
+  uint32_t mask = execMask(w, i);
+  if (mask == 0) return i + 1;
+  w.pc = i;
+  Pattern pattern = kResolvers[i->x](w, i, mask, sizeof(M) * N);
+  R* dst[4] = {lanes<R>(w, i->dst), lanes<R>(w, i->b), lanes<R>(w, i->c), lanes<R>(w, i->d)};
+  const uint64_t* p = w.address;
+  if (pattern == Pattern::contiguous) {
+    const M* source = reinterpret_cast<const M*>(p[0]);
+    if constexpr (N == 1) {
+      R* d = dst[0];
+#pragma GCC ivdep
+      for (uint32_t l = 0; l < kLanes; ++l) d[l] = static_cast<R>(source[l]);
+    } else {
+      for (uint32_t e = 0; e < N; ++e) {
+        R* d = dst[e];
+#pragma GCC ivdep
+        for (uint32_t l = 0; l < kLanes; ++l) d[l] = static_cast<R>(source[l * N + e]);
+      }
+    }
+  } else if (pattern == Pattern::uniform && mask == w.live) {
+    const M* source = reinterpret_cast<const M*>(p[0]);
+    for (uint32_t e = 0; e < N; ++e) {
+      R value = static_cast<R>(source[e]);
+      R* d = dst[e];
+      for (uint32_t l = 0; l < kLanes; ++l) d[l] = value;
+    }
+  } else if (mask == ~0u) {
+    for (uint32_t e = 0; e < N; ++e) {
+      R* d = dst[e];
+#pragma GCC ivdep
+      for (uint32_t l = 0; l < kLanes; ++l) {
+        d[l] = static_cast<R>(reinterpret_cast<const M*>(p[l])[e]);
+      }
+    }
+  } else {
+    for (uint32_t rest = mask; rest != 0; rest &= rest - 1) {
+      uint32_t l = static_cast<uint32_t>(std::countr_zero(rest));
+      const M* source = reinterpret_cast<const M*>(p[l]);
+      for (uint32_t e = 0; e < N; ++e) dst[e][l] = static_cast<R>(source[e]);
+    }
+  }
+  return i + 1;
+}
+
+template <class M, class R, uint32_t N>
+FARWARP_RACY const Inst* store(Warp& w, const Inst* i) {
+  uint32_t mask = execMask(w, i);
+  if (mask == 0) return i + 1;
+  w.pc = i;
+  Pattern pattern = kResolvers[i->x](w, i, mask, sizeof(M) * N);
+  const R* source[4] = {lanes<R>(w, i->dst), lanes<R>(w, i->b), lanes<R>(w, i->c),
+                        lanes<R>(w, i->d)};
+  const uint64_t* p = w.address;
+  if (N == 1 && pattern == Pattern::contiguous) {
+    M* target = reinterpret_cast<M*>(p[0]);
+    const R* s = source[0];
+#pragma GCC ivdep
+    for (uint32_t l = 0; l < kLanes; ++l) target[l] = static_cast<M>(s[l]);
+  } else {
+    for (uint32_t rest = mask; rest != 0; rest &= rest - 1) {
+      uint32_t l = static_cast<uint32_t>(std::countr_zero(rest));
+      M* target = reinterpret_cast<M*>(p[l]);
+      for (uint32_t e = 0; e < N; ++e) target[e] = static_cast<M>(source[e][l]);
+    }
+  }
+  return i + 1;
+}
+
+struct alignas(16) Vector128 {
+  uint64_t low, high;
+};
+
+template <class M, class R>
+Handler loadOf(uint32_t elements) {
+  switch (elements) {
+    case 1:
+      return load<M, R, 1>;
+    case 2:
+      return load<M, R, 2>;
+    case 4:
+      return load<M, R, 4>;
+    default:
+      return nullptr;
+  }
+}
+template <class M, class S>
+Handler loadTo(uint32_t reg_bytes, bool sign_extend, uint32_t elements) {
+  if (sizeof(M) == reg_bytes) return loadOf<M, M>(elements);
+  if constexpr (sizeof(M) < 2) {
+    if (reg_bytes == 2)
+      return sign_extend ? loadOf<S, int16_t>(elements) : loadOf<M, uint16_t>(elements);
+  }
+  if constexpr (sizeof(M) < 4) {
+    if (reg_bytes == 4)
+      return sign_extend ? loadOf<S, int32_t>(elements) : loadOf<M, uint32_t>(elements);
+  }
+  if constexpr (sizeof(M) < 8) {
+    if (reg_bytes == 8)
+      return sign_extend ? loadOf<S, int64_t>(elements) : loadOf<M, uint64_t>(elements);
+  }
+  return nullptr;
+}
+template <class M, class R>
+Handler storeOf(uint32_t elements) {
+  switch (elements) {
+    case 1:
+      return store<M, R, 1>;
+    case 2:
+      return store<M, R, 2>;
+    case 4:
+      return store<M, R, 4>;
+    default:
+      return nullptr;
+  }
+}
+template <class M>
+Handler storeFrom(uint32_t reg_bytes, uint32_t elements) {
+  if (reg_bytes == sizeof(M)) return storeOf<M, M>(elements);
+  if constexpr (sizeof(M) < 2) {
+    if (reg_bytes == 2) return storeOf<M, uint16_t>(elements);
+  }
+  if constexpr (sizeof(M) < 4) {
+    if (reg_bytes == 4) return storeOf<M, uint32_t>(elements);
+  }
+  if constexpr (sizeof(M) < 8) {
+    if (reg_bytes == 8) return storeOf<M, uint64_t>(elements);
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+Handler loadHandler(LoadShape shape, uint32_t elements) {
+  switch (shape.bytes) {
+    case 1:
+      return loadTo<uint8_t, int8_t>(shape.reg_bytes, shape.sign_extend, elements);
+    case 2:
+      return loadTo<uint16_t, int16_t>(shape.reg_bytes, shape.sign_extend, elements);
+    case 4:
+      return loadTo<uint32_t, int32_t>(shape.reg_bytes, shape.sign_extend, elements);
+    case 8:
+      return loadTo<uint64_t, int64_t>(shape.reg_bytes, shape.sign_extend, elements);
+    case 16:
+      return shape.reg_bytes == 16 ? loadOf<Vector128, Vector128>(elements) : nullptr;
+    default:
+      return nullptr;
+  }
+}
+Handler storeHandler(LoadShape shape, uint32_t elements) {
+  switch (shape.bytes) {
+    case 1:
+      return storeFrom<uint8_t>(shape.reg_bytes, elements);
+    case 2:
+      return storeFrom<uint16_t>(shape.reg_bytes, elements);
+    case 4:
+      return storeFrom<uint32_t>(shape.reg_bytes, elements);
+    case 8:
+      return storeFrom<uint64_t>(shape.reg_bytes, elements);
+    case 16:
+      return shape.reg_bytes == 16 ? storeOf<Vector128, Vector128>(elements) : nullptr;
+    default:
+      return nullptr;
+  }
+}
+
+void resolveAddresses(Warp& w, const Inst* i, uint32_t mask, uint32_t bytes) {
+  w.pc = i;
+  kResolvers[i->x](w, i, mask, bytes);
+}
+
+}  // namespace farwarp::ptx::FARWARP_LEVEL

@@ -1,0 +1,310 @@
+// Compiling: parse, link, lay out, decode.
+#include <algorithm>
+#include <cstring>
+
+#include "gpud/device/cpu/ptx/decoder.h"
+#include "gpud/device/cpu/ptx/parser.h"
+
+namespace farwarp::ptx {
+
+using ast::Symbol;
+using ast::SymbolKind;
+
+const Executors& executors(int level) {
+  if (level == 0) {
+    __builtin_cpu_init();
+    bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+              __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+    bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+              __builtin_cpu_supports("avx512cd");
+    level = v4 ? 4 : v3 ? 3 : 2;
+  }
+  return level >= 4 ? level4::kExecutors : level == 3 ? level3::kExecutors : level2::kExecutors;
+}
+
+namespace {
+
+// Everything compile() builds on its way.
+struct Builder {
+  ast::Module module;
+  std::unordered_map<std::string_view, int> globals;
+  ProgramCode& code;
+  std::vector<Kernel>& kernels;
+  std::vector<VariableInfo>& variables;
+  ConstantPool constants{code};
+
+  void build(std::span<const std::string_view> texts, const CompileOptions& options);
+  void collectVariables(ProgramContext& context);
+  void placeCommonShared(ProgramContext& context);
+  void collectFunctions(ProgramContext& context);
+  void addKernel(const ast::Function& function, FunctionDecoder& decoder, uint32_t index);
+  uint64_t stackBytes(uint32_t function, std::vector<int>& state, std::vector<uint64_t>& depth,
+                      bool& unbounded);
+  std::vector<Relocation> relocations(const Symbol& symbol) const;
+};
+
+std::vector<Relocation> Builder::relocations(const Symbol& symbol) const {
+  std::vector<Relocation> list;
+  for (const ast::InitialAddress& address : symbol.addresses) {
+    auto target = globals.find(address.symbol);
+    if (target == globals.end()) {
+      failInvalid(address.line,
+                  "'" + std::string(address.symbol) + "' in an initialiser is not declared.");
+    }
+    Relocation relocation;
+    relocation.offset = static_cast<uint32_t>(address.offset);
+    relocation.size = address.size;
+    relocation.shift = address.shift;
+    relocation.addend = static_cast<uint64_t>(address.addend);
+    relocation.symbol = address.symbol;
+    relocation.is_function = module.symbols[target->second].kind == SymbolKind::function;
+    list.push_back(std::move(relocation));
+  }
+  return list;
+}
+
+void Builder::collectVariables(ProgramContext& context) {
+  for (int id : module.variables) {
+    const Symbol& symbol = module.symbols[id];
+    if (symbol.kind != SymbolKind::variable || symbol.is_extern) continue;
+    context.variable_of[id] = static_cast<int>(variables.size());
+    VariableInfo info;
+    info.name = symbol.name;
+    info.size = std::max<uint64_t>(symbol.bytes, 1);
+    info.align = std::max(symbol.align, 1u);
+    info.space = symbol.is_const ? VariableSpace::constant : VariableSpace::global;
+    info.managed = symbol.managed;
+    info.is_visible = symbol.is_visible;
+    info.initial = symbol.initial;
+    info.relocations = relocations(symbol);
+    variables.push_back(std::move(info));
+  }
+}
+
+// Shared variables that device functions name lie at the same place in every kernel.
+void Builder::placeCommonShared(ProgramContext& context) {
+  uint64_t at = 0;
+  auto place = [&](const ast::Operand& operand, auto&& self) -> void {
+    for (const ast::Operand& item : operand.items) self(item, self);
+    if (operand.symbol < 0 || context.common_shared.contains(operand.symbol)) return;
+    const Symbol& symbol = module.symbols[operand.symbol];
+    if (symbol.kind != SymbolKind::shared || symbol.is_extern) return;
+    uint64_t align = std::max(symbol.align, 1u);
+    at = (at + align - 1) & ~(align - 1);
+    context.common_shared[operand.symbol] = static_cast<uint32_t>(at);
+    at += symbol.bytes;
+    if (at > (1u << 24)) failInvalid(symbol.line, "Shared memory exceeds 16 MiB.");
+  };
+  for (const ast::Function& function : module.functions) {
+    if (function.is_entry) continue;
+    for (const ast::Instruction& in : function.instructions) {
+      for (const ast::Operand& operand : in.operands) place(operand, place);
+    }
+  }
+  code.common_shared_bytes = static_cast<uint32_t>(at);
+}
+
+void Builder::collectFunctions(ProgramContext& context) {
+  for (size_t k = 0; k < module.functions.size(); ++k) {
+    const ast::Function& function = module.functions[k];
+    auto [found, fresh] = context.function_of.try_emplace(function.name, static_cast<int>(k));
+    if (!fresh && !module.functions[found->second].is_defined) found->second = static_cast<int>(k);
+    code.functions.emplace_back().index = static_cast<uint32_t>(k);
+  }
+  for (const auto& [alias, target] : module.aliases) {
+    auto found = context.function_of.find(target);
+    if (found == context.function_of.end()) {
+      failInvalid(0, "The alias '" + std::string(alias) + "' stands for nothing that is declared.");
+    }
+    context.function_of[alias] = found->second;
+  }
+}
+
+// Local memory of a call chain from `function` on; recursion and indirect calls make it unbounded.
+uint64_t Builder::stackBytes(uint32_t function, std::vector<int>& state,
+                             std::vector<uint64_t>& depth, bool& unbounded) {
+  std::vector<std::pair<uint32_t, size_t>> path{{function, 0}};
+  state[function] = 1;
+  while (!path.empty()) {
+    auto& [at, next] = path.back();
+    const FunctionCode& code_at = code.functions[at];
+    unbounded |= code_at.calls_indirectly;
+    if (next < code_at.callees.size()) {
+      uint32_t callee = code_at.callees[next++];
+      if (state[callee] == 1) unbounded = true;
+      if (state[callee] != 0) continue;
+      state[callee] = 1;
+      path.emplace_back(callee, 0);
+      continue;
+    }
+    uint64_t deepest = 0;
+    for (uint32_t callee : code_at.callees) deepest = std::max(deepest, depth[callee]);
+    depth[at] = code_at.local_bytes + deepest;
+    state[at] = 2;
+    path.pop_back();
+  }
+  return depth[function];
+}
+
+void Builder::addKernel(const ast::Function& function, FunctionDecoder& decoder, uint32_t index) {
+  auto kernel = std::make_unique<KernelCode>();
+  KernelInfo info;
+  info.name = function.name;
+  kernel->name = function.name;
+  kernel->function = &code.functions[index];
+  uint64_t at = 0;
+  for (int id : function.params) {
+    const Symbol& symbol = module.symbols[id];
+    uint64_t align = std::max(symbol.align, 1u);
+    at = (at + align - 1) & ~(align - 1);
+    info.params.push_back(
+        {static_cast<uint32_t>(at), static_cast<uint32_t>(symbol.bytes), symbol.align});
+    at += symbol.bytes;
+  }
+  info.param_bytes = kernel->param_bytes = static_cast<uint32_t>(at);
+  info.static_shared_bytes = decoder.staticSharedBytes();
+  uint32_t dynamic_align = 16;
+  for (const Symbol& symbol : module.symbols) {
+    if (symbol.kind == SymbolKind::shared && symbol.is_extern) {
+      dynamic_align = std::max(dynamic_align, symbol.align);
+    }
+  }
+  kernel->static_shared_bytes =
+      (info.static_shared_bytes + dynamic_align - 1) & ~(dynamic_align - 1);
+  std::vector<int> state(code.functions.size(), 0);
+  std::vector<uint64_t> depth(code.functions.size(), 0);
+  bool unbounded = false;
+  uint64_t stack = stackBytes(index, state, depth, unbounded);
+  if (stack > UINT32_MAX / 2)
+    failInvalid(function.line, "The stack of a kernel is larger than 2 GiB.");
+  kernel->stack_bytes = static_cast<uint32_t>(stack);
+  kernel->unbounded_stack = unbounded;
+  info.local_bytes = code.functions[index].local_bytes;
+  for (const VariableInfo& variable : variables) {
+    if (variable.space == VariableSpace::constant)
+      info.const_bytes += static_cast<uint32_t>(variable.size);
+  }
+  info.registers = code.functions[index].registers;
+  std::copy_n(function.max_threads, 3, info.max_threads);
+  std::copy_n(function.required_threads, 3, info.required_threads);
+  std::copy_n(function.required_cluster, 3, info.required_cluster);
+  info.min_blocks_per_sm = function.min_blocks_per_sm;
+  info.uses_dynamic_shared = code.functions[index].uses_dynamic_shared;
+  kernels.emplace_back(std::move(info), kernel.get());
+  code.kernels.push_back(std::move(kernel));
+}
+
+void Builder::build(std::span<const std::string_view> texts, const CompileOptions& options) {
+  for (std::string_view text : texts) {
+    while (!text.empty() && text.back() == '\0') text.remove_suffix(1);
+    if (text.size() > options.text_bytes_max) {
+      failInvalid(0, "The PTX text has " + std::to_string(text.size()) + " bytes; the limit is " +
+                         std::to_string(options.text_bytes_max) + ".");
+    }
+    Parser(text, module, globals).parse();
+    code.uses_clusters |= text.find("cluster") != std::string_view::npos;
+  }
+  code.target = module.target;
+  code.executors = &executors(options.host_level);
+  ProgramContext context{module, code, constants, *code.executors, {}, {}, {}};
+  collectVariables(context);
+  placeCommonShared(context);
+  collectFunctions(context);
+  std::deque<FunctionDecoder> decoders;
+  for (size_t k = 0; k < module.functions.size(); ++k) {
+    decoders.emplace_back(context, module.functions[k], code.functions[k]);
+    decoders.back().layOutFrame();
+  }
+  for (size_t k = 0; k < module.functions.size(); ++k) {
+    if (module.functions[k].is_defined) decoders[k].decode();
+  }
+  for (size_t k = 0; k < module.functions.size(); ++k) {
+    const ast::Function& function = module.functions[k];
+    bool chosen = context.function_of[function.name] == static_cast<int>(k);
+    if (function.is_entry && function.is_defined && chosen) {
+      addKernel(function, decoders[k], static_cast<uint32_t>(k));
+    }
+  }
+}
+
+}  // namespace
+
+Program::Program() : code_(std::make_unique<ProgramCode>()) {}
+Program::~Program() = default;
+
+std::shared_ptr<const Program> Program::compile(std::span<const std::string_view> texts,
+                                                const CompileOptions& options, CompileLog& log) {
+  std::shared_ptr<Program> program(new Program());
+  try {
+    auto builder = std::make_unique<Builder>(
+        Builder{{}, {}, *program->code_, program->kernels_, program->variables_});
+    builder->build(texts, options);
+  } catch (const CompileError& error) {
+    log.status = error.status;
+    log.line = error.line;
+    log.text += "ptx line " + std::to_string(error.line) + "; error: " + error.what() + "\n";
+    return nullptr;
+  }
+  log.status = CompileStatus::ok;
+  return program;
+}
+
+const Kernel* Program::findKernel(std::string_view name) const {
+  for (const Kernel& kernel : kernels_) {
+    if (kernel.info().name == name) return &kernel;
+  }
+  return nullptr;
+}
+
+int Program::findVariable(std::string_view name) const {
+  for (size_t k = 0; k < variables_.size(); ++k) {
+    if (variables_[k].name == name) return static_cast<int>(k);
+  }
+  return -1;
+}
+
+LoadedProgram::LoadedProgram(std::shared_ptr<const Program> program,
+                             std::vector<uint64_t> addresses)
+    : program_(std::move(program)), addresses_(std::move(addresses)) {
+  const ProgramCode& code = program_->code();
+  size_t bytes = code.constants.size();
+  storage_ = std::make_unique<std::byte[]>(bytes + 64);
+  uint64_t start = (reinterpret_cast<uint64_t>(storage_.get()) + 63) & ~uint64_t{63};
+  constants_ = reinterpret_cast<std::byte*>(start);
+  std::memcpy(constants_, code.constants.data(), bytes);
+  for (const ConstantAddress& address : code.constant_addresses) {
+    uint64_t value = addresses_.at(static_cast<size_t>(address.variable)) +
+                     static_cast<uint64_t>(address.addend);
+    for (uint32_t l = 0; l < kLanes; ++l) {
+      std::memcpy(constants_ + address.offset + size_t{l} * address.size, &value, address.size);
+    }
+  }
+}
+
+LoadedProgram::~LoadedProgram() = default;
+
+void LoadedProgram::initialise() {
+  std::span<const VariableInfo> variables = program_->variables();
+  for (size_t k = 0; k < variables.size(); ++k) {
+    const VariableInfo& variable = variables[k];
+    std::byte* at = reinterpret_cast<std::byte*>(addresses_[k]);
+    size_t given = std::min<size_t>(variable.initial.size(), variable.size);
+    if (given != 0) std::memcpy(at, variable.initial.data(), given);
+    std::memset(at + given, 0, variable.size - given);
+    for (const Relocation& relocation : variable.relocations) {
+      uint64_t value = relocation.addend;
+      if (relocation.is_function) {
+        for (const FunctionCode& function : program_->code().functions) {
+          if (function.name == relocation.symbol) value += functionHandle(function.index);
+        }
+      } else if (int target = program_->findVariable(relocation.symbol); target >= 0) {
+        value += addresses_[static_cast<size_t>(target)];
+      }
+      value >>= relocation.shift;
+      std::memcpy(at + relocation.offset, &value, relocation.size);
+    }
+  }
+}
+
+}  // namespace farwarp::ptx
