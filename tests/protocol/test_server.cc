@@ -319,6 +319,7 @@ void TestServer::putAborted(uint64_t, uint64_t, uint32_t) {
 }
 
 kj::Promise<GetResult> TestServer::get(uint64_t transfer, uint64_t offset, uint32_t length) {
+  if (park_gets) return kj::NEVER_DONE;
   const auto found = downloads.find(transfer);
   if (found == downloads.end() || offset + length > found->second.size()) {
     return KJ_EXCEPTION(FAILED, "The transfer is not there.");
@@ -329,6 +330,7 @@ kj::Promise<GetResult> TestServer::get(uint64_t transfer, uint64_t offset, uint3
 }
 
 void TestServer::disconnected(ConnectionKind kind, Trouble trouble, const std::string& reason) {
+  if (ended.empty()) first_trouble = trouble;
   ended.emplace_back(kind, reason);
   last_trouble = trouble;
 }

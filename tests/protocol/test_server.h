@@ -72,10 +72,11 @@ class TestServer final : public SessionHandler {
   std::map<uint64_t, uint64_t> upload_bytes;
   std::map<uint64_t, std::vector<std::byte>> downloads;
   std::vector<std::pair<ConnectionKind, std::string>> ended;
-  Trouble last_trouble = Trouble::none;
+  Trouble first_trouble = Trouble::none, last_trouble = Trouble::none;
+  bool park_gets = false;
   uint64_t aborted_puts = 0;
   size_t parked_count() const { return parked_.size(); }
-  size_t upload_bytes_max = size_t{64} << 20;
+  size_t upload_bytes_max = size_t{8} << 20;
   uint64_t bytesIn() const;
 
  private:

@@ -1,0 +1,340 @@
+// Goal: a client that breaks a rule or a limit of the protocol loses its session, with a reason in
+// gpud's log, and gpud goes on serving others. Method: a bare Cap'n Proto client without our
+// client's manners against the test server.
+#include "protocol/server_connection.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "protocol/client_connection.h"
+#include "protocol/farwarp.capnp.h"
+#include "protocol/rpc_link.h"
+#include "protocol/uv_watch.h"
+#include "tests/protocol/test_server.h"
+
+namespace farwarp::wire {
+namespace {
+
+using ::testing::HasSubstr;
+
+int greetedSocket(const TestServer& server, ConnectionKind kind) {
+  Endpoint endpoint;
+  std::string error;
+  EXPECT_TRUE(parseEndpoint(server.address(), endpoint, error));
+  const int fd = connectTo(endpoint, 5000, error);
+  ClientPreamble preamble;
+  preamble.kind = kind;
+  PreambleBytes bytes = encodePreamble(preamble);
+  EXPECT_EQ(send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL), 32);
+  EXPECT_EQ(recv(fd, bytes.data(), bytes.size(), MSG_WAITALL), 32);
+  return fd;
+}
+
+class RawClient {
+ public:
+  explicit RawClient(const TestServer& server, ConnectionKind kind = ConnectionKind::control)
+      : fd_(greetedSocket(server, kind)),
+        link_(port_.flushers(), fd_, nullptr, controlStreamOptions(), nullptr),
+        watch_(port_.uvLoop(), fd_, link_.stream()),
+        gpud(link_.bootstrap().castAs<rpc::Gpud>()) {}
+  ~RawClient() noexcept {}
+
+  rpc::Session::Client session() {
+    auto request = gpud.helloRequest();
+    request.initClient().setProgram("raw");
+    return request.send().wait(scope).getSession();
+  }
+  rpc::Bulk::Client bulk() {
+    auto request = gpud.attachBulkRequest();
+    const uint8_t token[16] = {1, 2, 3, 4, 5, 6, 7, 8};
+    request.setToken(kj::arrayPtr(token, 16));
+    return request.send().wait(scope).getBulk();
+  }
+
+ private:
+  UvEventPort port_;
+  kj::EventLoop loop_{port_};
+
+ public:
+  kj::WaitScope scope{loop_};
+
+ private:
+  int fd_;
+  RpcLink link_;
+  UvWatch watch_;
+
+ public:
+  rpc::Gpud::Client gpud;
+};
+
+capnp::Data::Reader data(const std::vector<std::byte>& bytes) {
+  return {reinterpret_cast<const kj::byte*>(bytes.data()), bytes.size()};
+}
+
+// Runs `request` to its end; the text of its failure, or "" if it worked.
+template <typename Request>
+std::string failureOf(Request&& request, kj::WaitScope& scope) {
+  std::string text;
+  KJ_IF_MAYBE (exception,
+               kj::runCatchingExceptions([&] { request.send().ignoreResult().wait(scope); })) {
+    text = exception->getDescription().cStr();
+  }
+  return text;
+}
+
+class Rules : public ::testing::Test {
+ protected:
+  // The session ended because of `reason`, and the server still serves.
+  void expectEnded(const std::string& reason) {
+    server_.waitFor([this] { return !server_.ended.empty(); });
+    EXPECT_THAT(server_.ended[0].second, HasSubstr(reason));
+    EXPECT_EQ(server_.first_trouble, Trouble::protocolViolation);
+    ConnectionError error;
+    const auto other =
+        ClientConnection::open(server_.address(), ClientHello{}, ClientOptions{}, error);
+    ASSERT_NE(other, nullptr) << error.sentence;
+    Reply reply;
+    EXPECT_EQ(other->wait(other->start(testBatch(TestOp::echo, 8)), reply), Trouble::none);
+  }
+
+  TestServer server_{"127.0.0.1:0"};
+};
+
+TEST_F(Rules, SequenceNumbersHaveNoGaps) {
+  RawClient client(server_);
+  auto session = client.session();
+  auto request = session.callRequest();
+  request.setSeq(2);
+  request.setBatch(data(testBatch(TestOp::echo, 8)));
+  EXPECT_THAT(failureOf(request, client.scope), HasSubstr("batch 2 where batch 1 must come"));
+  expectEnded("batch 2 where batch 1 must come");
+}
+
+TEST_F(Rules, SequenceNumbersAreNotRepeated) {
+  RawClient client(server_);
+  auto session = client.session();
+  for (int i = 0; i < 2; ++i) {
+    auto request = session.submitRequest();
+    request.setSeq(1);
+    request.setBatch(data(testBatch(TestOp::echo, 8)));
+    request.send().wait(client.scope);
+  }
+  EXPECT_THAT(failureOf(session.statsRequest(), client.scope), HasSubstr("session ended"));
+  expectEnded("batch 1 where batch 2 must come");
+}
+
+TEST_F(Rules, BatchesHaveASize) {
+  for (size_t bytes : {size_t{0}, size_t{kBatchBytesMax} + 8}) {
+    TestServer server("127.0.0.1:0");
+    RawClient client(server);
+    auto session = client.session();
+    auto request = session.callRequest();
+    request.setSeq(1);
+    request.setBatch(data(std::vector<std::byte>(bytes)));
+    EXPECT_THAT(failureOf(request, client.scope),
+                HasSubstr("a batch of " + std::to_string(bytes) + " bytes"));
+  }
+}
+
+TEST_F(Rules, WaitingCallsHaveALimit) {
+  RawClient client(server_);
+  auto session = client.session();
+  kj::Vector<kj::Promise<void>> calls;
+  const auto batch = testBatch(TestOp::park, 8);
+  for (uint32_t i = 0; i <= kOutstandingCallsMax; ++i) {
+    auto request = session.callRequest();
+    request.setSeq(i + 1);
+    request.setBatch(data(batch));
+    calls.add(request.send().ignoreResult());
+  }
+  std::string text;
+  KJ_IF_MAYBE (exception, kj::runCatchingExceptions([&] { calls.back().wait(client.scope); })) {
+    text = exception->getDescription().cStr();
+  }
+  EXPECT_THAT(text, HasSubstr("more than 4096 calls at once"));
+  expectEnded("more than 4096 calls");
+}
+
+TEST_F(Rules, OneHelloPerConnection) {
+  RawClient client(server_);
+  auto session = client.session();
+  EXPECT_THAT(failureOf(client.gpud.helloRequest(), client.scope), HasSubstr("greets twice"));
+  expectEnded("greets twice");
+}
+
+TEST_F(Rules, HelloStringsHaveALimit) {
+  RawClient client(server_);
+  auto request = client.gpud.helloRequest();
+  request.initClient().setProgram(std::string(2000, 'x'));
+  EXPECT_THAT(failureOf(request, client.scope), HasSubstr("2000 bytes; the limit is 1024"));
+  expectEnded("hello is malformed");
+}
+
+TEST_F(Rules, ControlConnectionsHaveNoBulkService) {
+  RawClient client(server_);
+  EXPECT_THAT(failureOf(client.gpud.attachBulkRequest(), client.scope), HasSubstr("for bulk"));
+  expectEnded("for bulk");
+}
+
+TEST_F(Rules, BulkConnectionsHaveNoSession) {
+  RawClient client(server_, ConnectionKind::bulk);
+  EXPECT_THAT(failureOf(client.gpud.helloRequest(), client.scope), HasSubstr("on a bulk"));
+  expectEnded("hello on a bulk connection");
+}
+
+TEST_F(Rules, BulkConnectionsNeedTheSessionsToken) {
+  for (size_t bytes : {size_t{0}, size_t{15}, size_t{16}, size_t{17}}) {
+    TestServer server("127.0.0.1:0");
+    RawClient client(server, ConnectionKind::bulk);
+    auto request = client.gpud.attachBulkRequest();
+    request.setToken(data(std::vector<std::byte>(bytes)));
+    EXPECT_THAT(failureOf(request, client.scope), HasSubstr("another session's token"));
+  }
+}
+
+TEST_F(Rules, ChunksHaveALimit) {
+  RawClient client(server_, ConnectionKind::bulk);
+  auto bulk = client.bulk();
+  auto request = bulk.putRequest();
+  request.setTransfer(1);
+  request.setData(data(std::vector<std::byte>(kChunkBytesMax + 8)));
+  request.send().wait(client.scope);
+  EXPECT_NE(failureOf(bulk.getRequest(), client.scope), "");
+  expectEnded("malformed or oversized chunk");
+}
+
+TEST_F(Rules, HeadsAndTailsAreShort) {
+  RawClient client(server_, ConnectionKind::bulk);
+  auto bulk = client.bulk();
+  auto request = bulk.putRequest();
+  request.setTail(data(std::vector<std::byte>(8)));
+  request.send().wait(client.scope);
+  EXPECT_NE(failureOf(bulk.getRequest(), client.scope), "");
+  expectEnded("malformed or oversized chunk");
+}
+
+TEST_F(Rules, OffsetsHaveALimit) {
+  RawClient client(server_, ConnectionKind::bulk);
+  auto bulk = client.bulk();
+  auto request = bulk.putRequest();
+  request.setOffset(~uint64_t{0} - 3);
+  request.setData(data(std::vector<std::byte>(8)));
+  request.send().wait(client.scope);
+  EXPECT_NE(failureOf(bulk.getRequest(), client.scope), "");
+  expectEnded("malformed or oversized chunk");
+}
+
+TEST_F(Rules, GetsAskForSomethingSensible) {
+  const struct {
+    uint64_t offset;
+    uint32_t length;
+  } cases[] = {{0, 0}, {0, kChunkBytesMax + 1}, {~uint64_t{0}, 8}};
+  for (const auto& c : cases) {
+    TestServer server("127.0.0.1:0");
+    RawClient client(server, ConnectionKind::bulk);
+    auto bulk = client.bulk();
+    auto request = bulk.getRequest();
+    request.setOffset(c.offset);
+    request.setLength(c.length);
+    EXPECT_THAT(failureOf(request, client.scope), HasSubstr("a chunk has from 1 to 1048576"));
+  }
+}
+
+TEST_F(Rules, GetsHaveALimit) {
+  RawClient client(server_, ConnectionKind::bulk);
+  auto bulk = client.bulk();
+  server_.onLoop([this] { server_.park_gets = true; });
+  kj::Vector<kj::Promise<void>> gets;
+  for (uint32_t i = 0; i <= kOutstandingGetsMax; ++i) {
+    auto request = bulk.getRequest();
+    request.setLength(8);
+    gets.add(request.send().ignoreResult());
+  }
+  std::string text;
+  KJ_IF_MAYBE (exception, kj::runCatchingExceptions([&] { gets.back().wait(client.scope); })) {
+    text = exception->getDescription().cStr();
+  }
+  EXPECT_THAT(text, HasSubstr("more than 256 chunks at once"));
+}
+
+TEST_F(Rules, GarbageAfterThePreambleEndsOnlyThatConnection) {
+  for (const std::string& garbage :
+       {std::string(64, '\xff'), std::string("\0\0\0\0\2\0\0\0garbage!garbage?", 24)}) {
+    TestServer server("127.0.0.1:0");
+    const int fd = greetedSocket(server, ConnectionKind::control);
+    EXPECT_EQ(send(fd, garbage.data(), garbage.size(), MSG_NOSIGNAL),
+              static_cast<ssize_t>(garbage.size()));
+    server.waitFor([&] { return !server.ended.empty(); });
+    EXPECT_EQ(server.first_trouble, Trouble::protocolViolation);
+    close(fd);
+  }
+}
+
+TEST_F(Rules, AClientCutOffInsideAPlacedChunkAbortsThePut) {
+  // Half of a chunk's data arrives in its destination, then the client is gone.
+  RawClient sender(server_, ConnectionKind::bulk);
+  const int fd = greetedSocket(server_, ConnectionKind::bulk);
+  // Record what a well-behaved client writes, then send a part of it.
+  struct Recorder final : ByteChannel {
+    std::vector<std::byte> bytes;
+    ssize_t read(void*, size_t) override { return -EAGAIN; }
+    ssize_t write(const iovec* pieces, int count) override {
+      size_t total = 0;
+      for (int i = 0; i < count; ++i) {
+        const auto* at = static_cast<const std::byte*>(pieces[i].iov_base);
+        bytes.insert(bytes.end(), at, at + pieces[i].iov_len);
+        total += pieces[i].iov_len;
+      }
+      return static_cast<ssize_t>(total);
+    }
+    void shutdownWrite() override {}
+    void shutdownBoth() override {}
+    int fd() const override { return -1; }
+  } recorder;
+  {
+    OutputFlushers flushers;
+    MessageStream stream(flushers, recorder, nullptr);
+    capnp::TwoPartyVatNetwork network(stream, capnp::rpc::twoparty::Side::CLIENT);
+    auto system = capnp::makeRpcClient(network);
+    capnp::MallocMessageBuilder message(8);
+    auto peer = message.initRoot<capnp::rpc::twoparty::VatId>();
+    peer.setSide(capnp::rpc::twoparty::Side::SERVER);
+    auto attach = system.bootstrap(peer).castAs<rpc::Gpud>().attachBulkRequest();
+    const uint8_t token[16] = {1, 2, 3, 4, 5, 6, 7, 8};
+    attach.setToken(kj::arrayPtr(token, 16));
+    auto bulk = attach.send().getBulk();
+    auto request = bulk.putRequest();
+    const auto bytes = patternBytes(1 << 20, 3);
+    auto orphanage = capnp::Orphanage::getForMessageContaining(
+        static_cast<rpc::Bulk::PutParams::Builder>(request));
+    request.setTransfer(4);
+    request.adoptData(orphanage.referenceExternalData(data(bytes)));
+    auto sent = request.send();
+    sender.scope.poll();
+    flushers.flushAll();
+  }
+  ASSERT_GT(recorder.bytes.size(), size_t{1} << 20);
+  // The service must be attached before the chunk comes, as it is for a client that waits for
+  // nothing: the first messages and the chunk are in order, so that the server sees them one by
+  // one.
+  const size_t part = recorder.bytes.size() - (1 << 19);
+  for (size_t at = 0; at < part;) {
+    const ssize_t n = send(fd, recorder.bytes.data() + at, part - at, MSG_NOSIGNAL);
+    ASSERT_GT(n, 0);
+    at += static_cast<size_t>(n);
+  }
+  shutdown(fd, SHUT_WR);
+  server_.waitFor([this] { return !server_.ended.empty(); });
+  EXPECT_THAT(server_.ended[0].second, HasSubstr("inside a message"));
+  server_.dropConnections();
+  server_.onLoop([this] { EXPECT_LE(server_.aborted_puts, 1u); });
+  EXPECT_EQ(server_.upload_bytes[4], 0u);
+  close(fd);
+}
+
+}  // namespace
+}  // namespace farwarp::wire
