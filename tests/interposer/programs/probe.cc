@@ -207,7 +207,8 @@ int run(const std::string& word) {
 struct Late {
   ~Late() {
     if (context == nullptr || std::getenv("PROBE_LATE") == nullptr) return;
-    std::printf("late %d %d\n", roundTrip(1000), CALL(cuMemFree_v2, memory));
+    const int copied = roundTrip(1000);
+    std::printf("late %d %d\n", copied, CALL(cuMemFree_v2, memory));
   }
 } late;
 
