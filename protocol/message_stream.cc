@@ -139,11 +139,10 @@ MessageStream::~MessageStream() noexcept(false) {
 }
 
 void MessageStream::updateInterest() {
-  if (!on_interest_) return;
   if (wantsRead() == interest_read_ && wantsWrite() == interest_write_) return;
   interest_read_ = wantsRead();
   interest_write_ = wantsWrite();
-  on_interest_();
+  if (on_interest_) on_interest_();
 }
 
 // ---- reading
@@ -425,9 +424,9 @@ bool MessageStream::flushOutput() {
     return false;
   }
   sendSome();
-  const bool made_work = settleWritten();
+  settleWritten();
   updateInterest();
-  return made_work;
+  return std::exchange(told_writers_, false);
 }
 
 void MessageStream::sendSome() {
@@ -466,9 +465,8 @@ void MessageStream::consumeSent(size_t bytes) {
   }
 }
 
-// Tells those who wait for what is sent now. True when somebody was told.
-bool MessageStream::settleWritten() {
-  bool told = false;
+// Tells those who wait for what is sent now.
+void MessageStream::settleWritten() {
   for (size_t i = 0; i < writers_.size();) {
     const bool done = writers_[i]->end <= sent_total_;
     if (!done) {
@@ -478,7 +476,7 @@ bool MessageStream::settleWritten() {
     WriteAdapter* writer = writers_[i];
     writers_.erase(writers_.begin() + static_cast<ptrdiff_t>(i));
     writer->settle();
-    told = true;
+    told_writers_ = true;
   }
   for (size_t i = 0; i < attachments_.size();) {
     if (attachments_[i].end == 0 || attachments_[i].end > sent_total_) {
@@ -488,7 +486,6 @@ bool MessageStream::settleWritten() {
     const kj::Own<void> owner = kj::mv(attachments_[i].owner);
     attachments_.erase(attachments_.begin() + static_cast<ptrdiff_t>(i));
   }
-  return told;
 }
 
 void MessageStream::abandonOutput() {

@@ -61,8 +61,11 @@ class MessageStream final : public capnp::MessageStream, public OutputFlusher {
   ~MessageStream() noexcept(false);
   KJ_DISALLOW_COPY(MessageStream);
 
-  // Interest in readiness; `on_interest` is told when it changes.
-  bool wantsRead() const { return reader_ != nullptr && !ended_; }
+  // Interest in readiness. While one message is being handled nobody waits for the next, and soon
+  // somebody will: the interest in reading outlives that, so that the watch needs no change.
+  // `on_interest` is told when one of the two changes.
+  bool interestRead() const { return interest_read_; }
+  bool interestWrite() const { return interest_write_; }
   bool wantsWrite() const { return !out_.empty(); }
   void onInterest(std::function<void()> callback) { on_interest_ = std::move(callback); }
   // Told once, when nothing more will be read.
@@ -156,9 +159,10 @@ class MessageStream final : public capnp::MessageStream, public OutputFlusher {
   void appendReference(const void* data, size_t bytes);
   void sendSome();
   void consumeSent(size_t bytes);
-  bool settleWritten();
+  void settleWritten();
   void dropOutput();
   void cancelWrite(uint64_t begin, uint64_t end);
+  bool wantsRead() const { return reader_ != nullptr && !ended_; }
   void updateInterest();
 
   OutputFlushers& flushers_;
@@ -183,6 +187,7 @@ class MessageStream final : public capnp::MessageStream, public OutputFlusher {
   std::vector<WriteAdapter*> writers_;
   std::vector<Attachment> attachments_;
   bool write_failed_ = false, shutdown_when_sent_ = false;
+  bool told_writers_ = false;  // since the last flush
 };
 
 }  // namespace farwarp::wire

@@ -39,7 +39,7 @@ static_assert(sizeof(RecordHeader) == 16);
 struct ReplyHeader {
   int32_t result;      // CUresult of the call itself
   int32_t deferred;    // first CUresult kept from asynchronous calls since the last reply; 0 if none
-  uint32_t completed;  // asynchronous device-to-host transfers that are complete now and were not told yet;
+  uint32_t completed;  // asynchronous device-to-host transfers that are complete and not fetched yet;
                        // the client fetches and places their bytes before the waiting call returns
   uint32_t reserved;   // 0
 };

@@ -26,7 +26,7 @@ void UvWatch::update() {
   // The wish to read or write outlives many messages: libuv changes the epoll set only when it
   // changes.
   const int events =
-      (stream_.wantsRead() ? UV_READABLE : 0) | (stream_.wantsWrite() ? UV_WRITABLE : 0);
+      (stream_.interestRead() ? UV_READABLE : 0) | (stream_.interestWrite() ? UV_WRITABLE : 0);
   if (events == 0) {
     uv_poll_stop(handle_);
   } else {
