@@ -147,7 +147,7 @@ CUresult readFatbin(std::span<const std::byte> bytes, std::vector<ImageEntry>& e
 uint64_t elfBytes(const std::byte* at, uint64_t available) {
   if (available < sizeof(Elf64_Ehdr)) return 0;
   const auto header = field<Elf64_Ehdr>(at);
-  if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != kElfMachineCuda) return 0;
+  if (header.e_machine != kElfMachineCuda) return 0;
   if (header.e_shnum != 0 && header.e_shentsize != sizeof(Elf64_Shdr)) return 0;
   if (header.e_phnum != 0 && header.e_phentsize != sizeof(Elf64_Phdr)) return 0;
   const auto table_end = [&](uint64_t offset, uint64_t bytes) -> uint64_t {
@@ -295,7 +295,7 @@ CUresult readImage(std::span<const std::byte> bytes, ModuleImage& out, std::stri
       out.bytes = bytes;
       return readFatbin(bytes, out.entries, why);
     }
-    if (isElf(bytes.data())) return readCubin(bytes, out, why);
+    if (bytes.size() > EI_CLASS && isElf(bytes.data())) return readCubin(bytes, out, why);
   }
   return readPtx(bytes, out, why);
 }

@@ -21,6 +21,10 @@ Scheduler& scheduler() {
 }
 
 struct Streams {
+  ~Streams() {
+    for (const auto& stream : {legacy, a, b, free}) scheduler().closeStream(stream);
+    scheduler().wait(*group);
+  }
   std::shared_ptr<StreamGroup> group = std::make_shared<StreamGroup>();
   std::shared_ptr<Stream> legacy = scheduler().createStream(group, StreamKind::legacy);
   std::shared_ptr<Stream> a = scheduler().createStream(group, StreamKind::blocking);
