@@ -28,8 +28,13 @@ void chain(int signal, siginfo_t* info, void* context) {
 
 // The lane whose access covers the faulting address, else the first.
 uint32_t blame(const Warp& w, uint64_t address) {
-  uint32_t first = static_cast<uint32_t>(std::countr_zero(w.mask | 1u << 31));
-  for (uint32_t rest = w.mask; rest != 0; rest &= rest - 1) {
+  uint32_t mask = w.pc != nullptr ? execMask(w, w.pc) : w.mask;
+  uint32_t first = static_cast<uint32_t>(std::countr_zero(mask | 1u << 31));
+  if (w.spacing != kNone && w.spacing != 0) {
+    uint64_t lane = (address - w.address[0]) / w.spacing;
+    return lane < kLanes ? static_cast<uint32_t>(lane) : first;
+  }
+  for (uint32_t rest = mask; rest != 0 && w.spacing == kNone; rest &= rest - 1) {
     uint32_t l = static_cast<uint32_t>(std::countr_zero(rest));
     if (address - w.address[l] < 16) return l;
   }

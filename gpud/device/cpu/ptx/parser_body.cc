@@ -376,6 +376,8 @@ Operand Parser::parseAddress(Instruction& instruction, int depth) {
 
 Operand Parser::parseNamed(Instruction& instruction, int depth) {
   Operand operand;
+  if (token_.kind != TokenKind::identifier)
+    fail("Expected a name, found " + describe(token_) + ".");
   operand.name = token_.text;
   if (operand.name == "_") {
     advance();

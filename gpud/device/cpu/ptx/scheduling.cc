@@ -12,7 +12,7 @@
 namespace farwarp::ptx {
 
 namespace {
-constexpr uint32_t kPatience = 3;         // spinning slices per split before joins are opened
+constexpr uint32_t kPatience = 1;         // spinning slices per split before joins are opened
 constexpr uint32_t kLongPatience = 4096;  // the same for slices without waiting operations
 }  // namespace
 
@@ -91,7 +91,6 @@ const Inst* Warp::arrive(const Inst* at) {
     uint32_t done = join;
     join = j.parent;
     freeJoin(done);
-    spins = 0;
   }
   return at + 1;
 }
@@ -153,9 +152,9 @@ bool Warp::releaseWaiting() {
 const Inst* Warp::preempt(const Inst* next) {
   Split current{next, base[kBaseFrame], local, mask, join, 0, SplitState::ready};
   ++spins;
-  slice = kSlice;
+  slice = impatient && spinning ? kSlice / 16 : kSlice;
   if (spins > (spinning ? kPatience * (split_count + 1) : kLongPatience)) {
-    releaseWaiting();
+    impatient |= releaseWaiting() && spinning;
     spins = 0;
   }
   for (uint32_t k = split_count; k > 0; --k) splits[k] = splits[k - 1];

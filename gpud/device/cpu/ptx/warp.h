@@ -15,7 +15,7 @@ struct Worker;
 inline constexpr uint32_t kNone = ~0u;
 inline constexpr uint32_t kBarriers = 16;
 inline constexpr int32_t kSlice = 4096;   // taken back-edges until a warp gives way
-inline constexpr int32_t kSpinCost = 32;  // what an operation typical of waiting loops takes of it
+inline constexpr int32_t kSpinCost = 64;  // what an operation typical of waiting loops takes of it
 inline constexpr uint32_t kJoinsMax = 1 << 16;
 
 enum class SplitState : uint8_t {
@@ -71,7 +71,9 @@ struct Warp {
   Block* block;
   uint32_t index;  // in the block
   WarpState state;
-  bool spinning;  // the slice ended in waiting operations
+  uint32_t spacing;  // bytes from lane to lane of the access being executed; kNone: see address
+  bool impatient;    // joins had to be opened before: spin for a shorter time
+  bool spinning;     // the slice ended in waiting operations
   uint32_t split_count;
   uint32_t join_free;
   uint32_t join_count;

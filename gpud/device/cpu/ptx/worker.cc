@@ -225,6 +225,7 @@ void Worker::prepare(BlockStorage& storage, uint64_t index) {
     w.join_count = 0;
     w.join_free = kNone;
     w.spins = 0;
+    w.impatient = false;
     w.slice = kSlice;
     w.state = WarpState::ready;
     w.cluster_phase = 0;

@@ -14,17 +14,22 @@ inline uint64_t laneBit(uint32_t mask, uint32_t l) {
   return mask >> l & 1;
 }
 
-// Are the addresses of 32 active lanes one after the other?
-inline Pattern patternOf(const uint64_t* p, uint32_t mask, uint32_t bytes) {
+// How the addresses of 32 active lanes lie. A holds them, or their offsets.
+template <class A>
+inline Pattern patternOf(const A* p, uint32_t mask, uint32_t bytes) {
   if (mask != ~0u) return Pattern::scattered;
-  uint64_t different = 0;
-  for (uint32_t l = 0; l < kLanes; ++l) different |= p[l] ^ (p[0] + uint64_t{l} * bytes);
-  return different == 0 ? Pattern::contiguous : Pattern::scattered;
+  A different = 0, uneven = 0;
+  for (uint32_t l = 0; l < kLanes; ++l) {
+    different |= p[l] ^ static_cast<A>(p[0] + A{l} * bytes);
+    uneven |= p[l] ^ p[0];
+  }
+  return different == 0 ? Pattern::contiguous : uneven == 0 ? Pattern::uniform : Pattern::scattered;
 }
 
 // All lanes at one address, which may be outside: then the slow check decides.
 inline Pattern oneAddress(Warp& w, uint64_t address) {
   for (uint32_t l = 0; l < kLanes; ++l) w.address[l] = address;
+  w.spacing = 0;
   return Pattern::uniform;
 }
 
@@ -41,45 +46,58 @@ Pattern absolute8(Warp& w, const Inst* i, uint32_t mask, uint32_t bytes) {
   const uint64_t* a = lanes<uint64_t>(w, i->a);
   uint64_t offset = static_cast<uint64_t>(i->imm);
   uint64_t begin = w.reserved_begin, limit = w.reserved_size - bytes, low = bytes - 1;
-  uint64_t bad = 0;
   uint64_t* p = w.address;
-  if (mask == ~0u) {
-    for (uint32_t l = 0; l < kLanes; ++l) {
-      uint64_t address = a[l] + offset;
-      p[l] = address;
-      bad |= (address & low) | (address - begin > limit ? 1 : 0);
-    }
-  } else {
-    for (uint32_t l = 0; l < kLanes; ++l) {
-      uint64_t address = a[l] + offset;
-      p[l] = address;
-      bad |= ((address & low) | (address - begin > limit ? 1 : 0)) & -laneBit(mask, l);
+  Pattern pattern = patternOf(a, mask, bytes);
+  if (pattern != Pattern::scattered) {
+    uint64_t first = a[0] + offset;
+    uint64_t last = first + (pattern == Pattern::contiguous ? uint64_t{31} * bytes : 0);
+    if ((first & low) == 0 && first - begin <= limit && last - begin <= limit) {
+      p[0] = first;
+      w.spacing = pattern == Pattern::contiguous ? bytes : 0;
+      return pattern;
     }
   }
+  uint64_t bad = 0;
+  for (uint32_t l = 0; l < kLanes; ++l) {
+    uint64_t address = a[l] + offset;
+    p[l] = address;
+    bad |= ((address & low) | (address - begin > limit ? 1 : 0)) & -laneBit(mask, l);
+  }
+  w.spacing = kNone;
   if (bad != 0) [[unlikely]]
     checkAddresses(w, i, mask, bytes, Space::generic);
-  return patternOf(p, mask, bytes);
+  return pattern;
 }
 
 // A: type of the address register.
 template <class A>
 Pattern shared(Warp& w, const Inst* i, uint32_t mask, uint32_t bytes) {
   const A* a = lanes<A>(w, i->a);
-  uint64_t offset = static_cast<uint64_t>(i->imm);
-  uint64_t size = w.shared_bytes, low = bytes - 1;
-  uint64_t bad = size < bytes ? 1 : 0;
-  uint64_t limit = size - bytes, base = reinterpret_cast<uint64_t>(w.shared);
+  A offset = static_cast<A>(i->imm);
+  uint64_t base = reinterpret_cast<uint64_t>(w.shared);
   uint64_t* p = w.address;
-  for (uint32_t l = 0; l < kLanes; ++l) {
-    uint64_t address = static_cast<A>(a[l] + offset);
-    p[l] = address;
-    bad |= ((address & low) | (address > limit ? 1 : 0)) & -laneBit(mask, l);
+  if (w.shared_bytes >= bytes) [[likely]] {
+    A limit = static_cast<A>(w.shared_bytes - bytes), low = static_cast<A>(bytes - 1);
+    Pattern pattern = patternOf(a, mask, bytes);
+    if (pattern != Pattern::scattered) {
+      A first = static_cast<A>(a[0] + offset);
+      A reach = static_cast<A>(pattern == Pattern::contiguous ? 31 * bytes : 0);
+      if ((first & low) == 0 && first <= limit && reach <= limit - first) {
+        p[0] = base + first;
+        return pattern;
+      }
+    }
+    A bad = 0;
+    for (uint32_t l = 0; l < kLanes; ++l) {
+      A address = static_cast<A>(a[l] + offset);
+      p[l] = base + address;
+      bad |= ((address & low) | (address > limit ? 1 : 0)) & -static_cast<A>(laneBit(mask, l));
+    }
+    if (bad == 0) [[likely]]
+      return pattern;
   }
-  if (bad != 0) [[unlikely]] {
-    checkAddresses(w, i, mask, bytes, Space::shared);
-  } else {
-    for (uint32_t l = 0; l < kLanes; ++l) p[l] += base;
-  }
+  for (uint32_t l = 0; l < kLanes; ++l) p[l] = static_cast<A>(a[l] + offset);
+  checkAddresses(w, i, mask, bytes, Space::shared);
   return patternOf(p, mask, bytes);
 }
 Pattern shared0(Warp& w, const Inst* i, uint32_t mask, uint32_t bytes) {
@@ -198,9 +216,11 @@ FARWARP_RACY const Inst* store(Warp& w, const Inst* i) {
 #pragma GCC ivdep
     for (uint32_t l = 0; l < kLanes; ++l) target[l] = static_cast<M>(s[l]);
   } else {
+    uint64_t spacing = pattern == Pattern::contiguous ? sizeof(M) * N : 0;
+    bool listed = pattern == Pattern::scattered;
     for (uint32_t rest = mask; rest != 0; rest &= rest - 1) {
       uint32_t l = static_cast<uint32_t>(std::countr_zero(rest));
-      M* target = reinterpret_cast<M*>(p[l]);
+      M* target = reinterpret_cast<M*>(listed ? p[l] : p[0] + l * spacing);
       for (uint32_t e = 0; e < N; ++e) target[e] = static_cast<M>(source[e][l]);
     }
   }
@@ -306,7 +326,10 @@ Handler storeHandler(LoadShape shape, uint32_t elements) {
 
 void resolveAddresses(Warp& w, const Inst* i, uint32_t mask, uint32_t bytes) {
   w.pc = i;
-  kResolvers[i->x](w, i, mask, bytes);
+  Pattern pattern = kResolvers[i->x](w, i, mask, bytes);
+  uint64_t spacing = pattern == Pattern::contiguous ? bytes : 0;
+  if (pattern == Pattern::scattered) return;
+  for (uint32_t l = 1; l < kLanes; ++l) w.address[l] = w.address[0] + l * spacing;
 }
 
 }  // namespace farwarp::ptx::FARWARP_LEVEL

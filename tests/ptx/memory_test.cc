@@ -1,0 +1,149 @@
+// Goal: loads, stores and atomics of every space and width move the right bytes. Method: small
+// kernels with known contents; atomics from many blocks on two workers against the exact sum.
+#include "tests/ptx/harness.h"
+
+namespace farwarp::ptx {
+namespace {
+
+TEST(Memory, LoadsExtendAndVectorsKeepTheirOrder) {
+  TestDevice device;
+  TestModule module(device, kernelText(".reg .b32 %r<5>; .reg .b16 %h; .reg .b64 %d;", R"(
+    mad.wide.u32 %at, %tidx, 16, %in0;
+    ld.global.v4.u32 {%r0, %r1, %r2, %r3}, [%at];
+    ld.global.s8 %r4, [%at+15]; add.u32 %r4, %r4, %r0; ld.global.u16 %h, [%at+2]; cvt.u32.u16 %r0, %h;
+    ld.global.s16 %d, [%at+6];
+    mad.wide.u32 %at, %tidx, 32, %out;
+    st.global.v4.b32 [%at], {%r3, %r2, %r1, %r0}; st.global.u32 [%at+16], %r4; st.global.u64 [%at+24], %d;)"));
+  constexpr uint32_t kThreads = 96;
+  auto* in = device.allocateArray<uint8_t>(kThreads * 16);
+  auto* out = device.allocateArray<uint32_t>(kThreads * 8);
+  for (uint32_t k = 0; k < kThreads * 16; ++k) in[k] = static_cast<uint8_t>(k * 37 + 11);
+  ASSERT_EQ(module.launch("k", {2}, {48}, 0, out, in).status, LaunchStatus::ok);
+  for (uint32_t t = 0; t < kThreads; ++t) {
+    uint32_t word[4];
+    std::memcpy(word, in + 16 * t, 16);
+    EXPECT_EQ(out[8 * t], word[3]);
+    EXPECT_EQ(out[8 * t + 1], word[2]);
+    EXPECT_EQ(out[8 * t + 2], word[1]);
+    EXPECT_EQ(out[8 * t + 3], word[0] >> 16);
+    EXPECT_EQ(out[8 * t + 4], word[0] + static_cast<uint32_t>(static_cast<int8_t>(word[3] >> 24)));
+    int64_t extended;
+    std::memcpy(&extended, out + 8 * t + 6, 8);
+    EXPECT_EQ(extended, static_cast<int16_t>(word[1] >> 16));
+  }
+}
+
+TEST(Memory, LocalArraysArePrivateAndGenericAddressesReachThem) {
+  TestDevice device;
+  TestModule module(
+      device,
+      kernelText(".reg .b32 %r<5>; .reg .b64 %l, %g; .local .align 8 .b8 array[64]; .reg .pred %p;"
+                 ".shared .align 8 .b8 cells[512]; .reg .b64 %s;",
+                 R"(
+    mov.u64 %l, array; cvta.local.u64 %g, %l; st.u32 [%g+8], %tidx; ld.local.u32 %r0, [%l+8];
+    mul.wide.u32 %s, %t2, 8; mov.u64 %at, cells; add.u64 %s, %s, %at; cvta.shared.u64 %g, %s; st.u32 [%g], %r0;
+    ld.shared.u32 %r1, [%s]; add.u32 %r0, %r0, %r1; isspacep.shared %p, %g; @%p add.u32 %r0, %r0, 1;
+    cvta.to.shared.u64 %g, %g; sub.u64 %g, %g, %s; cvt.u32.u64 %r2, %g; add.u32 %r0, %r0, %r2;
+    mad.wide.u32 %at, %tidx, 4, %out; st.global.u32 [%at], %r0;)",
+                 0));
+  auto* out = device.allocateArray<uint32_t>(128);
+  ASSERT_EQ(module.launch("k", {2}, {64}, 0, out).status, LaunchStatus::ok);
+  for (uint32_t t = 0; t < 128; ++t) EXPECT_EQ(out[t], 2 * t + 1);
+}
+
+TEST(Memory, DynamicSharedMemoryFollowsTheStatic) {
+  TestDevice device;
+  TestModule module(device, header() + R"(
+  .extern .shared .align 16 .b8 dyn[];
+  .visible .entry k(.param .u64 p) { .reg .u64 %a; .reg .u32 %r<4>; .shared .u32 fixed;
+    st.shared.u32 [fixed], 5; st.shared.u32 [dyn], 9; ld.shared.u32 %r0, [fixed]; mov.u32 %r1, dyn;
+    ld.param.u64 %a, [p]; st.global.v2.u32 [%a], {%r0, %r1}; ret; })");
+  auto* out = device.allocateArray<uint32_t>(2);
+  ASSERT_EQ(module.launch("k", {1}, {1}, 64, out).status, LaunchStatus::ok);
+  EXPECT_EQ(out[0], 5u);
+  EXPECT_EQ(out[1], 16u);
+}
+
+TEST(Memory, ParametersOfAnyLayoutAndTheirAddresses) {
+  TestDevice device;
+  TestModule module(device, header() + R"(
+  .visible .entry k(.param .u64 p, .param .u8 small, .param .align 8 .b8 st[24]) { .reg .u64 %a, %b; .reg .u32 %r<4>;
+    ld.param.u64 %a, [p]; ld.param.u8 %r0, [small]; ld.param.u32 %r1, [st+20]; mov.b64 %b, st; add.u64 %b, %b, 4;
+    ld.param.u32 %r2, [%b+4]; st.global.v2.u32 [%a], {%r0, %r1}; st.global.u32 [%a+8], %r2; ret; })");
+  struct alignas(8) Value {
+    uint32_t word[6];
+  };
+  auto* out = device.allocateArray<uint32_t>(3);
+  ASSERT_EQ(module.launch("k", {1}, {1}, 0, out, uint8_t{200}, Value{{1, 2, 3, 4, 5, 6}}).status,
+            LaunchStatus::ok);
+  EXPECT_EQ(out[0], 200u);
+  EXPECT_EQ(out[1], 6u);
+  EXPECT_EQ(out[2], 3u);
+}
+
+TEST(Memory, InitialisersAndRelocations) {
+  TestDevice device;
+  TestModule module(device, header() + R"(
+  .global .align 4 .u32 data[4] = {1, 0x10, -3, 8};
+  .global .align 4 .f32 reals[2] = {0f3fc00000, 2.5};
+  .global .align 8 .u64 pointer = generic(data)+8;
+  .const .align 4 .b8 bytes[8] = {1, 2, 3, 4, 5};
+  .visible .entry k(.param .u64 p) { .reg .u64 %a, %b; .reg .u32 %r<6>;
+    ld.param.u64 %a, [p]; ld.global.u64 %b, [pointer]; ld.u32 %r0, [%b]; ld.global.u32 %r1, [reals+4];
+    ld.const.u32 %r2, [bytes+4]; mov.u64 %b, data; ld.global.u32 %r3, [%b+4];
+    st.global.v4.u32 [%a], {%r0, %r1, %r2, %r3}; ret; })");
+  auto* out = device.allocateArray<uint32_t>(4);
+  ASSERT_EQ(module.launch("k", {1}, {32}, 0, out).status, LaunchStatus::ok);
+  EXPECT_EQ(out[0], static_cast<uint32_t>(-3));
+  EXPECT_EQ(out[1], 0x40200000u);
+  EXPECT_EQ(out[2], 5u);
+  EXPECT_EQ(out[3], 16u);
+}
+
+TEST(Memory, AtomicsOfAllThreadsAddUp) {
+  TestDevice device(2);
+  TestModule module(device,
+                    kernelText(".reg .b32 %r<4>; .reg .f32 %f; .reg .f64 %d; .reg .b64 %x;", R"(
+    mov.f32 %f, 0f3f800000; mov.f64 %d, 0d3fe0000000000000; cvt.u64.u32 %x, %tidx;
+    atom.global.add.u32 %r0, [%out], 1; red.global.add.f32 [%out+4], %f; red.global.add.f64 [%out+8], %d;
+    atom.global.add.u64 %x, [%out+16], %x; atom.global.max.s32 %r1, [%out+24], %tidx;
+    atom.inc.u32 %r2, [%out+28], 6; atom.global.and.b32 %r3, [%out+32], 0xfffffff0; red.global.xor.b64 [%out+40], 1;
+    shl.b32 %r1, 1, %t2; red.global.or.b32 [%out+48], %r1;)",
+                               0));
+  auto* out = device.allocateArray<uint32_t>(64);
+  out[8] = 0xff;
+  constexpr uint32_t kThreads = 64 * 256;
+  ASSERT_EQ(module.launch("k", {64}, {256}, 0, out).status, LaunchStatus::ok);
+  EXPECT_EQ(out[0], kThreads);
+  float f;
+  double d;
+  uint64_t sum;
+  std::memcpy(&f, out + 1, 4);
+  std::memcpy(&d, out + 2, 8);
+  std::memcpy(&sum, out + 4, 8);
+  EXPECT_EQ(f, kThreads);
+  EXPECT_EQ(d, kThreads / 2);
+  EXPECT_EQ(sum, uint64_t{kThreads} * (kThreads - 1) / 2);
+  EXPECT_EQ(out[6], kThreads - 1);
+  EXPECT_EQ(out[7], kThreads % 7);
+  EXPECT_EQ(out[8], 0xf0u);
+  EXPECT_EQ(out[10], 0u);
+  EXPECT_EQ(out[12], ~0u);
+}
+
+TEST(Memory, HalfAtomicsAndPackedArithmetic) {
+  TestDevice device;
+  TestModule module(device, kernelText(".reg .b16 %h; .reg .b32 %r<4>;", R"(
+    mov.b32 %r0, 0x3c003c00; atom.global.add.noftz.f16x2 %r1, [%out], %r0;
+    mov.b32 %r1, 0x40004200; add.rn.f16x2 %r2, %r0, %r1; st.global.b32 [%out+4], %r2;
+    mov.b32 %r1, 0x3f804000; fma.rn.bf16x2 %r2, %r1, %r1, %r1; st.global.b32 [%out+8], %r2;)",
+                                       0));
+  auto* out = device.allocateArray<uint32_t>(3);
+  ASSERT_EQ(module.launch("k", {1}, {32}, 0, out).status, LaunchStatus::ok);
+  EXPECT_EQ(out[0], 0x50005000u);  // 32
+  EXPECT_EQ(out[1], 0x42004400u);  // 3, 4
+  EXPECT_EQ(out[2], 0x400040c0u);  // 2, 6
+}
+
+}  // namespace
+}  // namespace farwarp::ptx
