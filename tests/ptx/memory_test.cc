@@ -131,6 +131,22 @@ TEST(Memory, AtomicsOfAllThreadsAddUp) {
   EXPECT_EQ(out[12], ~0u);
 }
 
+TEST(Memory, AsynchronousCopiesFillWhatTheSourceDoesNotGive) {
+  TestDevice device;
+  TestModule module(device, kernelText(".reg .b32 %r<6>; .shared .align 16 .b8 buffer[1024];", R"(
+    shl.b32 %r0, %t2, 4; mov.u32 %r1, buffer; add.u32 %r1, %r1, %r0; mad.wide.u32 %at, %tidx, 16, %in0;
+    and.b32 %r2, %t2, 1; mul.lo.u32 %r2, %r2, 12;
+    cp.async.cg.shared.global [%r1], [%at], 16, %r2; cp.async.commit_group; cp.async.wait_group 0; bar.sync 0;
+    ld.shared.v4.b32 {%r2, %r3, %r4, %r5}, [%r1]; mad.wide.u32 %at, %tidx, 16, %out;
+    st.global.v4.b32 [%at], {%r2, %r3, %r4, %r5};)"));
+  auto* in = device.allocateArray<uint32_t>(256);
+  auto* out = device.allocateArray<uint32_t>(256);
+  for (uint32_t k = 0; k < 256; ++k) in[k] = k + 1;
+  ASSERT_EQ(module.launch("k", {1}, {64}, 0, out, in).status, LaunchStatus::ok);
+  for (uint32_t k = 0; k < 256; ++k)
+    EXPECT_EQ(out[k], k / 4 % 2 != 0 && k % 4 != 3 ? k + 1 : 0) << k;
+}
+
 TEST(Memory, HalfAtomicsAndPackedArithmetic) {
   TestDevice device;
   TestModule module(device, kernelText(".reg .b16 %h; .reg .b32 %r<4>;", R"(

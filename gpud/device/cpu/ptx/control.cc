@@ -199,6 +199,29 @@ const Inst* convertAddress(Warp& w, const Inst* i) {
   return i + 1;
 }
 
+const Inst* copySource(Warp& w, const Inst* i) {
+  uint32_t mask = execMask(w, i), bytes = i->aux;
+  const uint64_t* a = lanes<uint64_t>(w, i->a);
+  const uint32_t* given = lanes<uint32_t>(w, i->b);
+  std::byte* dst = lanes<std::byte>(w, i->dst);
+  w.pc = i;
+  w.spacing = kNone;
+  for (uint32_t rest = mask; rest != 0; rest &= rest - 1) {
+    uint32_t l = firstLane(rest);
+    uint32_t size = given[l] < bytes ? given[l] : bytes;
+    std::memset(dst + l * bytes, 0, bytes);
+    if (size == 0) continue;
+    w.address[l] = a[l] + static_cast<uint64_t>(i->imm);
+    if ((w.address[l] & (bytes - 1)) != 0) {
+      raise(w, i, LaunchStatus::misaligned_address, l, w.address[l]);
+    }
+    // The bytes lie in one aligned unit of at most 16 bytes, hence in one page and one range.
+    checkAddresses(w, i, 1u << l, 1, Space::generic);
+    std::memcpy(dst + l * bytes, reinterpret_cast<const void*>(w.address[l]), size);
+  }
+  return i + 1;
+}
+
 const Inst* isSpace(Warp& w, const Inst* i) {
   const uint64_t* a = lanes<uint64_t>(w, i->a);
   const Block& b = *w.block;

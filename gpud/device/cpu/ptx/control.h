@@ -28,6 +28,8 @@ const Inst* frameAddress(Warp& w, const Inst* i);
 // dst = a + start of each lane's local memory (x = 0) or a - that (x = 1), or of shared memory
 // (y = 1). 64 bits.
 const Inst* convertAddress(Warp& w, const Inst* i);
+// dst (aux bytes) = the first b bytes at [a + imm], the rest zero: the reading half of cp.async.
+const Inst* copySource(Warp& w, const Inst* i);
 // dst = predicate: is the generic address a in the space x?
 const Inst* isSpace(Warp& w, const Inst* i);
 const Inst* clock(Warp& w, const Inst* i);  // aux = bytes; x: 0 clock, 1 globaltimer, 2 high half
