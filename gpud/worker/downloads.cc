@@ -135,9 +135,8 @@ void Downloads::chunkReady(const DownloadPtr& download, uint64_t index, CUresult
   serveFetches(download);
 }
 
-std::vector<uint64_t> Downloads::takeCompleted() {
-  std::vector<uint64_t> completed = std::move(completed_);
-  completed_.clear();
+std::vector<uint64_t> Downloads::listCompleted() {
+  std::erase_if(completed_, [this](uint64_t id) { return !downloads_.contains(id); });
   for (auto stream = pending_.begin(); stream != pending_.end();) {
     std::deque<uint64_t>& queue = stream->second;
     while (!queue.empty()) {
@@ -148,14 +147,14 @@ std::vector<uint64_t> Downloads::takeCompleted() {
         CUresult result = CUDA_SUCCESS;
         if (!last->second.ready && !waits_.reached(last->second.marker, result)) break;
         chunkReady(download, last->first, result);
-        if (result == CUDA_SUCCESS) completed.push_back(download->id);
+        if (result == CUDA_SUCCESS) completed_.push_back(download->id);
       }
       queue.pop_front();
       --pending_count_;
     }
     stream = queue.empty() ? pending_.erase(stream) : std::next(stream);
   }
-  return completed;
+  return completed_;
 }
 
 kj::Promise<wire::GetResult> Downloads::get(uint64_t transfer, uint64_t offset, uint32_t length) {
@@ -283,7 +282,7 @@ void Downloads::contextEnds(CUcontext context) {
       chunkReady(download, std::prev(download->chunks.end())->first, CUDA_SUCCESS);
     }
   }
-  completed_ = takeCompleted();
+  static_cast<void>(listCompleted());
 }
 
 }  // namespace farwarp::worker

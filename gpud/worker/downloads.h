@@ -49,8 +49,9 @@ class Downloads {
   [[nodiscard]] CUresult startAsync(uint64_t transfer, CUdeviceptr source, uint64_t bytes,
                                     CUstream stream);
 
-  // Async downloads that are complete now and were not told yet, by streams in order.
-  std::vector<uint64_t> takeCompleted();
+  // Async downloads that are complete now and were not fetched yet. Each is told again until it was
+  // fetched: of two threads of the client, the one that is told first may act last.
+  std::vector<uint64_t> listCompleted();
 
   // Serves one fetch as soon as its bytes are there.
   kj::Promise<wire::GetResult> get(uint64_t transfer, uint64_t offset, uint32_t length);
@@ -108,7 +109,7 @@ class Downloads {
   std::unordered_map<uint64_t, DownloadPtr> downloads_;
   std::map<CUstream, std::deque<uint64_t>> pending_;  // async transfers not yet told, in order
   size_t pending_count_ = 0;
-  std::vector<uint64_t> completed_;  // known complete, to be told with the next reply
+  std::vector<uint64_t> completed_;  // known complete, to be told with every reply until fetched
 };
 
 }  // namespace farwarp::worker

@@ -165,7 +165,7 @@ CUresult Session::takeDeferred() {
 }
 
 std::vector<uint64_t> Session::takeCompleted() {
-  return downloads_.takeCompleted();
+  return downloads_.listCompleted();
 }
 
 void Session::keepError(CUresult result) {

@@ -111,6 +111,7 @@ CUresult CallScope::endRecordAndWait(std::span<const std::byte>& body) {
   if (header.completed != 0) {
     client_->transfers.complete(bytes.subspan(sizeof(header), ids_bytes), connection);
   }
+  client_->transfers.waitUntilPlaced();
   body = bytes.subspan(sizeof(header) + ids_bytes);
 
   auto result = static_cast<CUresult>(header.result);

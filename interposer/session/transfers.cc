@@ -1,6 +1,8 @@
 #include "interposer/session/transfers.h"
 
+#include <algorithm>
 #include <cstring>
+#include <vector>
 
 namespace farwarp::client {
 
@@ -33,13 +35,9 @@ void Transfers::place(uint64_t number, const Pending& pending, wire::ClientConne
 }
 
 void Transfers::complete(std::span<const std::byte> ids, wire::ClientConnection& connection) {
-  auto numberAt = [&](size_t at) {
+  for (size_t at = 0; at + sizeof(uint64_t) <= ids.size(); at += sizeof(uint64_t)) {
     uint64_t number = 0;
     std::memcpy(&number, ids.data() + at, sizeof(number));
-    return number;
-  };
-  for (size_t at = 0; at + sizeof(uint64_t) <= ids.size(); at += sizeof(uint64_t)) {
-    const uint64_t number = numberAt(at);
     Pending pending;
     {
       std::lock_guard lock(mutex_);
@@ -50,11 +48,20 @@ void Transfers::complete(std::span<const std::byte> ids, wire::ClientConnection&
     }
     place(number, pending, connection);
   }
-  for (size_t at = 0; at + sizeof(uint64_t) <= ids.size(); at += sizeof(uint64_t)) {
-    const uint64_t number = numberAt(at);
-    std::unique_lock lock(mutex_);
-    placed_.wait(lock, [&] { return pending_.find(number) == pending_.end(); });
+}
+
+void Transfers::waitUntilPlaced() {
+  if (empty()) return;
+  std::unique_lock lock(mutex_);
+  // Those that are being fetched now; others may come meanwhile and are not waited for.
+  std::vector<uint64_t> fetching;
+  for (const auto& [number, pending] : pending_) {
+    if (pending.claimed) fetching.push_back(number);
   }
+  placed_.wait(lock, [&] {
+    return std::none_of(fetching.begin(), fetching.end(),
+                        [this](uint64_t number) { return pending_.contains(number); });
+  });
 }
 
 std::optional<std::pair<uint64_t, Transfers::Pending>> Transfers::findOverlap(const void* start,

@@ -36,9 +36,12 @@ class Transfers {
   // The copy was not started after all, or its end will never be told.
   void forget(uint64_t number);
 
-  // gpud says that these are complete: `ids` are uint64_t, unaligned. Returns when all of them lie in
-  // their places, whichever thread fetched them. Numbers that are not pending are ignored.
+  // gpud says that these are complete: `ids` are uint64_t, unaligned. Fetches those that no other
+  // thread is fetching. Numbers that are not pending are ignored: gpud tells each until it is fetched.
   void complete(std::span<const std::byte> ids, wire::ClientConnection& connection);
+  // Waits until what other threads are fetching lies in its place. What gpud told them before it
+  // answered this thread is either told to this thread too, or being fetched, or placed.
+  void waitUntilPlaced();
 
   // A pending copy whose destination overlaps the range.
   std::optional<std::pair<uint64_t, Pending>> findOverlap(const void* start, size_t bytes) const;

@@ -17,7 +17,7 @@ NOT_INITIALIZED, DEINITIALIZED, CONTEXT_IS_DESTROYED = 3, 4, 709
 
 def check_calls(build, server):
     words = ["version", "init", "count", "ctx", "alloc", "set", "sync", "small", "large", "pinned",
-             "bad", "info", "threads", "free", "release"]
+             "beside", "bad", "info", "threads", "free", "release"]
     got, said = build.probe(*words, FARWARP_SERVER=server)
     assert said == "", said
     assert got.pop("version") >= 13000, got

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -137,6 +138,38 @@ int pinnedDownloads() {
   return CALL(cuMemFree_v2, device);
 }
 
+// A thread that downloads into pinned memory finds the bytes there when its stream was waited for, also
+// when gpud told another thread, which makes waiting calls all the time, that the download is complete.
+int downloadsBesideOtherWaits() {
+  constexpr int kRounds = 300;
+  constexpr size_t kPart = 64 << 10;
+  std::atomic<bool> stop{false};
+  std::thread other([&] {
+    CALL(cuCtxSetCurrent, context);
+    while (!stop) {
+      size_t free_bytes = 0, total = 0;
+      CALL(cuMemGetInfo_v2, &free_bytes, &total);
+    }
+  });
+  unsigned char* host = nullptr;
+  CUdeviceptr device = 0;
+  CUstream stream = nullptr;
+  int result = CALL(cuMemAllocHost_v2, reinterpret_cast<void**>(&host), kPart);
+  if (result == 0) result = CALL(cuMemAlloc_v2, &device, kPart);
+  if (result == 0) result = CALL(cuStreamCreate, &stream, CU_STREAM_NON_BLOCKING);
+  for (int i = 0; i < kRounds && result == 0; ++i) {
+    const auto value = static_cast<unsigned char>(i + 1);
+    if ((result = CALL(cuMemsetD8Async, device, value, kPart, stream)) != 0) break;
+    if ((result = CALL(cuMemcpyDtoHAsync_v2, host, device, kPart, stream)) != 0) break;
+    if ((result = CALL(cuStreamSynchronize, stream)) != 0) break;
+    if (host[0] != value || host[kPart - 1] != value) result = -1;
+  }
+  stop = true;
+  other.join();
+  if (result == 0) result = CALL(cuMemFreeHost, host);
+  return result;
+}
+
 // Calls that go wrong must do so at the call, and the session must go on.
 int badCalls() {
   struct Case {
@@ -192,6 +225,7 @@ int run(const std::string& word) {
   if (word == "small") return roundTrip(1000);
   if (word == "large") return roundTrip(kBytes);
   if (word == "pinned") return pinnedDownloads();
+  if (word == "beside") return downloadsBesideOtherWaits();
   if (word == "bad") return badCalls();
   if (word == "reset") return CALL(cuDevicePrimaryCtxReset_v2, 0);
   if (word == "release") return CALL(cuDevicePrimaryCtxRelease_v2, 0);
