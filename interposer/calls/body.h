@@ -10,14 +10,16 @@
 namespace farwarp::client {
 
 // Return early with an error of CUDA.
-#define FARWARP_TRY(expression)                                                   \
-  do {                                                                            \
+#define FARWARP_TRY(expression)                                                        \
+  do {                                                                                 \
     if (CUresult try_result = (expression); try_result != CUDA_SUCCESS) [[unlikely]] { \
-      return try_result;                                                          \
-    }                                                                             \
+      return try_result;                                                               \
+    }                                                                                  \
   } while (false)
 
-inline uint64_t idOf(const void* handle) { return reinterpret_cast<uint64_t>(handle); }
+inline uint64_t idOf(const void* handle) {
+  return reinterpret_cast<uint64_t>(handle);
+}
 
 template <typename Handle>
 Handle handleOf(uint64_t id) {

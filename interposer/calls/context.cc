@@ -22,7 +22,9 @@ CUresult findContext(CallScope& scope, CUcontext handle, Context*& context) {
 }
 
 // Takes every mention of the context off the calling thread's stack.
-void dropFromStack(ThreadState& thread, CUcontext handle) { std::erase(thread.contexts, handle); }
+void dropFromStack(ThreadState& thread, CUcontext handle) {
+  std::erase(thread.contexts, handle);
+}
 
 constexpr size_t kStackMax = 1024;  // CUDA documents no limit; no program pushes without end
 

@@ -9,8 +9,8 @@ namespace {
 // How much the client knows about a device address.
 enum class Place { inside, outside, unknown };
 
-// An address that is in no known allocation may still be good (memory that a kernel told the program
-// of); gpud's driver decides then, and the call waits for its word.
+// An address that is in no known allocation may still be good (memory that a kernel told the
+// program of); gpud's driver decides then, and the call waits for its word.
 Place placeOf(Client& client, CUdeviceptr address, size_t bytes) {
   const std::optional<Allocation> memory = client.allocations.findDevice(address);
   if (!memory) return Place::unknown;
@@ -32,7 +32,8 @@ CUresult waitForStream(CallScope& outer, const Transfers::Pending& pending) {
   return result;
 }
 
-// The stream has been waited for, so gpud has told of the copy; if not, nothing more will come of it.
+// The stream has been waited for, so gpud has told of the copy; if not, nothing more will come of
+// it.
 CUresult settle(CallScope& scope, uint64_t number, const Transfers::Pending& pending) {
   const CUresult result = waitForStream(scope, pending);
   if (result != CUDA_SUCCESS) scope.client().transfers.forget(number);
@@ -134,7 +135,7 @@ CUresult copyToDevice(CUdeviceptr to, const void* from, size_t bytes, const Copy
   wire::Args_cuMemcpyHtoD_v2 args;
   args.dst = to;
   return sendUpload<wire::Args_cuMemcpyHtoD_v2, wire::Reply_cuMemcpyHtoD_v2>(scope, args, from,
-                                                                            bytes, place);
+                                                                             bytes, place);
 }
 
 CUresult copyToHost(void* to, CUdeviceptr from, size_t bytes, const CopyWhere& where) {

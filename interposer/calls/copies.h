@@ -16,11 +16,10 @@ struct CopyWhere {
 
 [[nodiscard]] CUresult copyToDevice(CUdeviceptr to, const void* from, size_t bytes,
                                     const CopyWhere& where);
-[[nodiscard]] CUresult copyToHost(void* to, CUdeviceptr from, size_t bytes,
-                                  const CopyWhere& where);
+[[nodiscard]] CUresult copyToHost(void* to, CUdeviceptr from, size_t bytes, const CopyWhere& where);
 
-// Waits until no copy from the device into [start, start + bytes) is on its way any more. `scope` was
-// entered.
+// Waits until no copy from the device into [start, start + bytes) is on its way any more. `scope`
+// was entered.
 [[nodiscard]] CUresult settlePending(CallScope& scope, const void* start, size_t bytes);
 
 }  // namespace farwarp::client

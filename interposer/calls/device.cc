@@ -108,8 +108,7 @@ CUresult cuDeviceGetProperties(CUdevprop* properties, CUdevice ordinal) {
   properties->maxGridSize[0] = device->value(CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_X);
   properties->maxGridSize[1] = device->value(CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Y);
   properties->maxGridSize[2] = device->value(CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Z);
-  properties->sharedMemPerBlock =
-      device->value(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK);
+  properties->sharedMemPerBlock = device->value(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK);
   properties->totalConstantMemory = device->value(CU_DEVICE_ATTRIBUTE_TOTAL_CONSTANT_MEMORY);
   properties->SIMDWidth = device->value(CU_DEVICE_ATTRIBUTE_WARP_SIZE);
   properties->memPitch = device->value(CU_DEVICE_ATTRIBUTE_MAX_PITCH);

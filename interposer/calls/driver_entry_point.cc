@@ -7,7 +7,8 @@ namespace farwarp::client::calls {
 
 CUresult cuGetProcAddress_v2(const char* symbol, void** pfn, int version, cuuint64_t flags,
                              CUdriverProcAddressQueryResult* status) {
-  // The versions that this library can answer are those of its own table, whatever gpud's driver is.
+  // The versions that this library can answer are those of its own table, whatever gpud's driver
+  // is.
   const int newest = std::max(CUDA_VERSION, Client::get().driverVersion());
   return getProcAddress(kClientTable, newest, symbol, pfn, version, flags, status);
 }

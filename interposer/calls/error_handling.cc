@@ -5,7 +5,9 @@
 
 namespace farwarp::client::calls {
 
-CUresult cuGetErrorName(CUresult error, const char** name) { return getErrorName(error, name); }
+CUresult cuGetErrorName(CUresult error, const char** name) {
+  return getErrorName(error, name);
+}
 
 CUresult cuGetErrorString(CUresult error, const char** text) {
   return getErrorString(error, text);

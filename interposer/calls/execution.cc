@@ -1,5 +1,5 @@
-// Launches and functions. What CUDA refuses at a launch is refused here, from the kernel's attributes
-// and the device's limits, so that the launch itself need not wait for gpud.
+// Launches and functions. What CUDA refuses at a launch is refused here, from the kernel's
+// attributes and the device's limits, so that the launch itself need not wait for gpud.
 #include <array>
 #include <cstring>
 
@@ -128,10 +128,9 @@ CUresult cuLaunchKernel(CUfunction function, unsigned int grid_x, unsigned int g
 }
 
 CUresult cuLaunchCooperativeKernel(CUfunction function, unsigned int grid_x, unsigned int grid_y,
-                                   unsigned int grid_z, unsigned int block_x,
-                                   unsigned int block_y, unsigned int block_z,
-                                   unsigned int shared_bytes, CUstream stream, void** params,
-                                   uint16_t record_flags) {
+                                   unsigned int grid_z, unsigned int block_x, unsigned int block_y,
+                                   unsigned int block_z, unsigned int shared_bytes, CUstream stream,
+                                   void** params, uint16_t record_flags) {
   CallScope scope(CallId::cuLaunchKernelEx, record_flags);
   FARWARP_TRY(scope.enter(kNeedsInit | kNeedsContext));
   LaunchShape shape{

@@ -95,7 +95,8 @@ void JitOptions::giveLogs(std::string_view info, std::string_view error) const {
   give(info_, info);
   give(error_, error);
   if (wall_time_ != nullptr) {
-    // The time that gpud's compiler took is not told; zero is what a driver says for a cached image.
+    // The time that gpud's compiler took is not told; zero is what a driver says for a cached
+    // image.
     const float none = 0;
     std::memcpy(wall_time_, &none, sizeof(none));
   }

@@ -15,11 +15,12 @@
 
 namespace farwarp::client {
 
-// The program's JIT options, taken apart: what gpud's driver is told, and where the program wants the
-// compiler's words.
+// The program's JIT options, taken apart: what gpud's driver is told, and where the program wants
+// the compiler's words.
 class JitOptions {
  public:
-  // CUDA_ERROR_INVALID_VALUE for null arrays, CUDA_ERROR_NOT_SUPPORTED for options that hold pointers.
+  // CUDA_ERROR_INVALID_VALUE for null arrays, CUDA_ERROR_NOT_SUPPORTED for options that hold
+  // pointers.
   [[nodiscard]] CUresult read(unsigned int count, const CUjit_option* options, void** values);
 
   std::span<const uint32_t> options() const { return options_; }
@@ -57,7 +58,7 @@ struct UploadImage {
 [[nodiscard]] CUresult prepareUpload(CallScope& scope, const void* image, const Device& device,
                                      UploadImage& upload);
 // The same for a file. CUDA_ERROR_FILE_NOT_FOUND when it cannot be read.
-[[nodiscard]] CUresult prepareUploadOfFile(CallScope& scope, const char* path,
-                                           const Device& device, UploadImage& upload);
+[[nodiscard]] CUresult prepareUploadOfFile(CallScope& scope, const char* path, const Device& device,
+                                           UploadImage& upload);
 
 }  // namespace farwarp::client

@@ -12,8 +12,8 @@ namespace farwarp::client {
 [[nodiscard]] CUresult findFunction(CallScope& scope, CUfunction handle, Kernel*& kernel);
 [[nodiscard]] CUresult findKernel(CallScope& scope, CUkernel handle, Kernel*& kernel);
 
-// The CUfunction of a module's kernel, chosen and told to gpud when it is asked for first. `module` is
-// the module's id: a library's module has functions of its own.
+// The CUfunction of a module's kernel, chosen and told to gpud when it is asked for first. `module`
+// is the module's id: a library's module has functions of its own.
 [[nodiscard]] CUresult functionOfModule(CallScope& scope, uint64_t module, Kernel& kernel,
                                         uint64_t& function);
 // The CUkernel of a library's kernel, in the same way.

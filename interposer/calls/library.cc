@@ -8,8 +8,9 @@
 namespace farwarp::client::calls {
 namespace {
 
-// Library options that matter here. The image is always copied, so that CU_LIBRARY_BINARY_IS_PRESERVED
-// promises nothing of use, and its value is not read: some programs pass no values with it.
+// Library options that matter here. The image is always copied, so that
+// CU_LIBRARY_BINARY_IS_PRESERVED promises nothing of use, and its value is not read: some programs
+// pass no values with it.
 CUresult checkLibraryOptions(unsigned int count, const CUlibraryOption* options) {
   if (count != 0 && options == nullptr) return CUDA_ERROR_INVALID_VALUE;
   for (unsigned int i = 0; i < count; ++i) {

@@ -1,4 +1,5 @@
-// Allocation, on the device (gpud's addresses, unchanged) and in pinned host memory (this process's).
+// Allocation, on the device (gpud's addresses, unchanged) and in pinned host memory (this
+// process's).
 #include <cstdlib>
 
 #include "interposer/calls/body.h"

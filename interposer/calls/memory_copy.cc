@@ -6,7 +6,9 @@
 namespace farwarp::client::calls {
 namespace {
 
-bool perThread(uint16_t flags) { return (flags & wire::kPerThreadDefaultStream) != 0; }
+bool perThread(uint16_t flags) {
+  return (flags & wire::kPerThreadDefaultStream) != 0;
+}
 
 // cuMemcpy between two host addresses: ordered behind the stream's earlier work, then done here.
 CUresult copyOnHost(void* to, const void* from, size_t bytes, const CopyWhere& where) {
@@ -20,15 +22,15 @@ CUresult copyOnHost(void* to, const void* from, size_t bytes, const CopyWhere& w
 CUresult copyOnDevice(CUdeviceptr to, CUdeviceptr from, size_t bytes, const CopyWhere& where) {
   const DriverTable& table = kClientTable;
   if (where.async) {
-    return perThread(where.flags)
-               ? table.cuMemcpyDtoDAsync_v2_ptsz(to, from, bytes, where.stream)
-               : table.cuMemcpyDtoDAsync_v2(to, from, bytes, where.stream);
+    return perThread(where.flags) ? table.cuMemcpyDtoDAsync_v2_ptsz(to, from, bytes, where.stream)
+                                  : table.cuMemcpyDtoDAsync_v2(to, from, bytes, where.stream);
   }
   return perThread(where.flags) ? table.cuMemcpyDtoD_v2_ptds(to, from, bytes)
                                 : table.cuMemcpyDtoD_v2(to, from, bytes);
 }
 
-// The program names two addresses and no direction: memory of the device is known, the rest is host.
+// The program names two addresses and no direction: memory of the device is known, the rest is
+// host.
 CUresult copyAnywhere(CUdeviceptr to, CUdeviceptr from, size_t bytes, const CopyWhere& where) {
   if (bytes == 0) return CUDA_SUCCESS;
   if (to == 0 || from == 0) return CUDA_ERROR_INVALID_VALUE;
@@ -38,8 +40,7 @@ CUresult copyAnywhere(CUdeviceptr to, CUdeviceptr from, size_t bytes, const Copy
   if (to_device && from_device) return copyOnDevice(to, from, bytes, where);
   if (to_device) return copyToDevice(to, reinterpret_cast<const void*>(from), bytes, where);
   if (from_device) return copyToHost(reinterpret_cast<void*>(to), from, bytes, where);
-  return copyOnHost(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes,
-                    where);
+  return copyOnHost(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes, where);
 }
 
 }  // namespace

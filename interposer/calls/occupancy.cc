@@ -1,4 +1,5 @@
-// Occupancy: block sizes are tried out here, because the program's function tells their shared memory.
+// Occupancy: block sizes are tried out here, because the program's function tells their shared
+// memory.
 #include <algorithm>
 
 #include "interposer/calls/kernels.h"
@@ -43,8 +44,7 @@ CUresult cuOccupancyMaxPotentialBlockSizeWithFlags(int* grid, int* block, CUfunc
   }
   Kernel* kernel = nullptr;
   FARWARP_TRY(findFunction(scope, function, kernel));
-  const DeviceLimits& device =
-      scope.client().devices.find(currentContext(scope).device)->limits();
+  const DeviceLimits& device = scope.client().devices.find(currentContext(scope).device)->limits();
   const FunctionLimits limits = kernel->limits();
   uint32_t most = std::min(device.threads_per_block_max, limits.threads_per_block_max);
   if (block_limit > 0) most = std::min(most, static_cast<uint32_t>(block_limit));
@@ -72,9 +72,8 @@ CUresult cuOccupancyMaxPotentialBlockSizeWithFlags(int* grid, int* block, CUfunc
 CUresult cuOccupancyMaxPotentialBlockSize(int* grid, int* block, CUfunction function,
                                           CUoccupancyB2DSize shared_of_block, size_t shared_bytes,
                                           int block_limit) {
-  return calls::cuOccupancyMaxPotentialBlockSizeWithFlags(grid, block, function, shared_of_block,
-                                                   shared_bytes, block_limit,
-                                                   CU_OCCUPANCY_DEFAULT);
+  return calls::cuOccupancyMaxPotentialBlockSizeWithFlags(
+      grid, block, function, shared_of_block, shared_bytes, block_limit, CU_OCCUPANCY_DEFAULT);
 }
 
 }  // namespace farwarp::client::calls

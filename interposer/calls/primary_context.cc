@@ -1,5 +1,5 @@
-// Primary contexts. Their handles exist from the start: runtimes make them current before they retain
-// them. gpud counts the retains and releases too, so each is sent; none is waited for.
+// Primary contexts. Their handles exist from the start: runtimes make them current before they
+// retain them. gpud counts the retains and releases too, so each is sent; none is waited for.
 #include <mutex>
 
 #include "interposer/calls/body.h"
@@ -44,7 +44,9 @@ CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device) {
   return CUDA_SUCCESS;
 }
 
-CUresult cuDevicePrimaryCtxRelease(CUdevice device) { return calls::cuDevicePrimaryCtxRelease_v2(device); }
+CUresult cuDevicePrimaryCtxRelease(CUdevice device) {
+  return calls::cuDevicePrimaryCtxRelease_v2(device);
+}
 
 CUresult cuDevicePrimaryCtxReset_v2(CUdevice device) {
   CallScope scope(CallId::cuDevicePrimaryCtxReset_v2);
@@ -54,7 +56,8 @@ CUresult cuDevicePrimaryCtxReset_v2(CUdevice device) {
   if (context == nullptr) return CUDA_ERROR_INVALID_DEVICE;
   CUresult result = CUDA_SUCCESS;
   {
-    // As CUDA documents, the program still holds the context; it is active again when retained again.
+    // As CUDA documents, the program still holds the context; it is active again when retained
+    // again.
     std::lock_guard lock(contexts.transitions);
     if (context->active.exchange(false)) {
       wire::Args_cuDevicePrimaryCtxReset_v2 args;
@@ -68,7 +71,9 @@ CUresult cuDevicePrimaryCtxReset_v2(CUdevice device) {
   return result;
 }
 
-CUresult cuDevicePrimaryCtxReset(CUdevice device) { return calls::cuDevicePrimaryCtxReset_v2(device); }
+CUresult cuDevicePrimaryCtxReset(CUdevice device) {
+  return calls::cuDevicePrimaryCtxReset_v2(device);
+}
 
 CUresult cuDevicePrimaryCtxSetFlags_v2(CUdevice device, unsigned int flags) {
   CallScope scope(CallId::cuDevicePrimaryCtxSetFlags_v2);

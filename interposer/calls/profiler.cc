@@ -1,5 +1,5 @@
-// Nothing profiles the client's side of a session; the range markers are accepted as a driver without
-// a profiler accepts them.
+// Nothing profiles the client's side of a session; the range markers are accepted as a driver
+// without a profiler accepts them.
 #include "interposer/calls/body.h"
 
 namespace farwarp::client::calls {

@@ -58,8 +58,8 @@ CUresult cuStreamIsCapturing(CUstream stream, CUstreamCaptureStatus* status,
 }
 
 CUresult cuStreamGetCaptureInfo_v2(CUstream stream, CUstreamCaptureStatus* status, cuuint64_t* id,
-                                   CUgraph* graph, const CUgraphNode** dependencies,
-                                   size_t* count, uint16_t record_flags) {
+                                   CUgraph* graph, const CUgraphNode** dependencies, size_t* count,
+                                   uint16_t record_flags) {
   // CUDA sets the other results only for a stream that captures.
   return notCapturing(CallId::cuStreamGetCaptureInfo_v2, stream, status);
 }

@@ -12,7 +12,8 @@ CUresult give(void* data, Value value) {
   return CUDA_SUCCESS;
 }
 
-// One attribute of memory that is known. Attributes that do not apply give CUDA_ERROR_INVALID_VALUE.
+// One attribute of memory that is known. Attributes that do not apply give
+// CUDA_ERROR_INVALID_VALUE.
 CUresult attributeOf(const Allocation& memory, uint64_t address, CUpointer_attribute attribute,
                      void* data) {
   const bool on_device = memory.kind == AllocationKind::device;
@@ -57,7 +58,8 @@ CUresult attributeOf(const Allocation& memory, uint64_t address, CUpointer_attri
   }
 }
 
-// What cuPointerGetAttributes gives for memory that CUDA does not know, and for what does not apply.
+// What cuPointerGetAttributes gives for memory that CUDA does not know, and for what does not
+// apply.
 void giveDefault(CUpointer_attribute attribute, void* data) {
   switch (attribute) {
     case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:

@@ -6,7 +6,8 @@ namespace farwarp::client::calls {
 CUresult cuDriverGetVersion(int* version) {
   if (version == nullptr) return CUDA_ERROR_INVALID_VALUE;
   threadState().countCall();
-  // Without a gpud this still succeeds, as on a machine whose driver finds no GPU; cuInit fails then.
+  // Without a gpud this still succeeds, as on a machine whose driver finds no GPU; cuInit fails
+  // then.
   *version = Client::get().driverVersion();
   return CUDA_SUCCESS;
 }

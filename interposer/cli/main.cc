@@ -7,20 +7,23 @@
 int main(int argc, char** argv) {
   CLI::App app{"Farwarp: runs unmodified CUDA programs on a GPU in another machine."};
   app.require_subcommand(1);
-  app.footer("Environment: FARWARP_SERVER names the gpud when --server does not; FARWARP_STATS=1 is\n"
-             "--stats; FARWARP_LOG=FILE (or stderr) writes down connections and failed calls.");
+  app.footer(
+      "Environment: FARWARP_SERVER names the gpud when --server does not; FARWARP_STATS=1 is\n"
+      "--stats; FARWARP_LOG=FILE (or stderr) writes down connections and failed calls.");
 
   farwarp::cli::RunOptions run;
   CLI::App* run_command = app.add_subcommand("run", "Run a program; its CUDA calls go to a gpud");
   run_command->add_option("--server", run.server,
                           "The gpud to use: HOST:PORT or unix:PATH (default: FARWARP_SERVER)");
-  run_command->add_flag("--stats", run.stats,
-                        "When the program ends, print calls, waiting calls, bytes, and kernel time");
+  run_command->add_flag(
+      "--stats", run.stats,
+      "When the program ends, print calls, waiting calls, bytes, and kernel time");
   run_command->add_option("PROGRAM", run.program, "The program and its arguments")->required();
   run_command->positionals_at_end();
-  run_command->footer("Everything behind the program's name is the program's own:\n"
-                      "  farwarp run --server gpu1:4810 -- ./vectorAdd --size 1000\n"
-                      "Exit status: the program's; 127 when it is not found, 126 when it cannot be run.");
+  run_command->footer(
+      "Everything behind the program's name is the program's own:\n"
+      "  farwarp run --server gpu1:4810 -- ./vectorAdd --size 1000\n"
+      "Exit status: the program's; 127 when it is not found, 126 when it cannot be run.");
 
   std::string log;
   CLI::App* sessions_command =

@@ -33,7 +33,8 @@ bool findInstallation(Installation& out, std::string& why) {
     out.stub = (lib / "libfarwarp.so").string();
     out.links = (lib / "farwarp-links").string();
     if (fs::exists(out.links + "/libcuda.so.1", error)) return true;
-    why = "The folder " + out.links + " with the links to libfarwarp.so is missing; the installation "
+    why = "The folder " + out.links +
+          " with the links to libfarwarp.so is missing; the installation "
           "is not complete.";
     return false;
   }

@@ -14,8 +14,8 @@
 namespace farwarp::cli {
 namespace {
 
-constexpr int kScriptDepthMax = 5;         // as the kernel follows them
-constexpr size_t kScriptLineMax = 256;     // BINPRM_BUF_SIZE
+constexpr int kScriptDepthMax = 5;      // as the kernel follows them
+constexpr size_t kScriptLineMax = 256;  // BINPRM_BUF_SIZE
 constexpr uint32_t kProgramHeadersMax = 512;
 
 std::string whyPrivileged(const std::string& path) {
@@ -28,7 +28,8 @@ std::string whyPrivileged(const std::string& path) {
            "; the dynamic linker ignores LD_PRELOAD in it. Run a copy without that bit.";
   }
   if (getuid() != 0 && getxattr(path.c_str(), "security.capability", nullptr, 0) > 0) {
-    return "\"" + path + "\" has file capabilities; the dynamic linker ignores LD_PRELOAD in it. "
+    return "\"" + path +
+           "\" has file capabilities; the dynamic linker ignores LD_PRELOAD in it. "
            "Run a copy without them.";
   }
   return {};
@@ -48,7 +49,8 @@ std::string whyNotElf(const std::string& path, std::ifstream& file) {
     if (!file.read(reinterpret_cast<char*>(&segment), sizeof(segment))) return {};
     if (segment.p_type == PT_INTERP) return {};
   }
-  return "\"" + path + "\" is statically linked, so no library can be loaded into it. Link it "
+  return "\"" + path +
+         "\" is statically linked, so no library can be loaded into it. Link it "
          "dynamically (the CUDA runtime inside it may stay static).";
 }
 
@@ -84,6 +86,8 @@ std::string check(const std::string& path, int depth) {
 
 }  // namespace
 
-std::string whyNotPreloadable(const std::string& path) { return check(path, kScriptDepthMax); }
+std::string whyNotPreloadable(const std::string& path) {
+  return check(path, kScriptDepthMax);
+}
 
 }  // namespace farwarp::cli

@@ -52,7 +52,8 @@ int runProgram(const RunOptions& options) {
   if (options.stats) setenv("FARWARP_STATS", "1", 1);
 
   std::vector<char*> arguments;
-  for (const std::string& word : options.program) arguments.push_back(const_cast<char*>(word.c_str()));
+  for (const std::string& word : options.program)
+    arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
   execv(program.c_str(), arguments.data());
   return fail(kExitCannotRun, "\"" + program + "\" cannot be run: " + std::strerror(errno) + ".");

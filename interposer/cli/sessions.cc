@@ -88,8 +88,8 @@ int printSessions(const std::string& path) {
     if (line.empty()) continue;
     const json parsed = json::parse(line, nullptr, /*allow_exceptions=*/false);
     if (!parsed.is_object()) {
-      std::fprintf(stderr, "farwarp: Line %" PRIu64 " of \"%s\" is not a JSON object.\n", line_number,
-                   path.c_str());
+      std::fprintf(stderr, "farwarp: Line %" PRIu64 " of \"%s\" is not a JSON object.\n",
+                   line_number, path.c_str());
       ++bad_lines;
       continue;
     }

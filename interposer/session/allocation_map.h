@@ -1,7 +1,8 @@
 // The memory that the program got from CUDA, so that questions about an address need no server.
 //
-// Device addresses are gpud's, host addresses are this process's. Both kinds are numbers of the same
-// size and may in theory overlap; a lookup that does not say which it means prefers the device.
+// Device addresses are gpud's, host addresses are this process's. Both kinds are numbers of the
+// same size and may in theory overlap; a lookup that does not say which it means prefers the
+// device.
 #pragma once
 
 #include <cuda.h>
@@ -26,11 +27,11 @@ struct Allocation {
   AllocationKind kind = AllocationKind::device;
   uint64_t context = 0;  // handle of the context that owns it
   int device = 0;
-  uint32_t flags = 0;    // as given to cuMemHostAlloc or cuMemHostRegister
-  uint64_t buffer = 0;   // CU_POINTER_ATTRIBUTE_BUFFER_ID: never used twice in a process
+  uint32_t flags = 0;   // as given to cuMemHostAlloc or cuMemHostRegister
+  uint64_t buffer = 0;  // CU_POINTER_ATTRIBUTE_BUFFER_ID: never used twice in a process
   bool sync_memops = false;
-  bool global = false;   // a module's variable: ends with its module, cannot be freed
-  uint64_t owner = 0;    // the module or library of a global
+  bool global = false;  // a module's variable: ends with its module, cannot be freed
+  uint64_t owner = 0;   // the module or library of a global
 };
 
 class AllocationMap {

@@ -16,7 +16,8 @@ CUresult CallScope::enter(uint32_t needs) {
   client_ = &Client::get();
   thread_ = &threadState();
   thread_->countCall();
-  if (client_->phase() != Client::Phase::connected) [[unlikely]] return client_->phaseResult();
+  if (client_->phase() != Client::Phase::connected) [[unlikely]]
+    return client_->phaseResult();
   if ((needs & (kNeedsInit | kNeedsContext)) != 0 &&
       !client_->initialised.load(std::memory_order_relaxed)) [[unlikely]] {
     return CUDA_ERROR_NOT_INITIALIZED;
@@ -51,7 +52,9 @@ CUresult CallScope::create(HandleType type, uint64_t& wire_id, uint64_t parent, 
   return client_->handles.create(type, parent, object, wire_id);
 }
 
-void CallScope::abandon(uint64_t wire_id) { client_->handles.abandon(wire_id); }
+void CallScope::abandon(uint64_t wire_id) {
+  client_->handles.abandon(wire_id);
+}
 
 void CallScope::destroy(uint64_t wire_id) {
   std::vector<HandleTable::Removed> removed;

@@ -1,7 +1,7 @@
 // What a generated client body does, in the order it does it: enter, translate handles, send.
 //
-// Hand-written bodies in interposer/calls use the same class. One CallScope lives on the stack for the
-// time of one call; it allocates nothing.
+// Hand-written bodies in interposer/calls use the same class. One CallScope lives on the stack for
+// the time of one call; it allocates nothing.
 #pragma once
 
 #include <cuda.h>
@@ -16,13 +16,13 @@
 
 namespace farwarp::client {
 
-class Client;       // the process root, client.h
+class Client;        // the process root, client.h
 struct ThreadState;  // per calling thread, thread_state.h
 
 // Bits of what a call needs before it may be sent; generated bodies pass them to enter().
 enum CallNeeds : uint32_t {
-  kNeedsInit = 1,      // cuInit was called (else CUDA_ERROR_NOT_INITIALIZED)
-  kNeedsContext = 2,   // the thread has a current context (else CUDA_ERROR_INVALID_CONTEXT)
+  kNeedsInit = 1,     // cuInit was called (else CUDA_ERROR_NOT_INITIALIZED)
+  kNeedsContext = 2,  // the thread has a current context (else CUDA_ERROR_INVALID_CONTEXT)
 };
 
 class CallScope {
@@ -40,8 +40,9 @@ class CallScope {
   [[nodiscard]] CUresult use(wire::HandleType type, const void* handle, uint64_t& wire_id,
                              bool allow_null = false);
 
-  // Chooses the id of an object that this call creates, and takes it back if the call fails. It ends
-  // with the current context, or with `parent`, a live id, if that is given; parent 0: with nothing.
+  // Chooses the id of an object that this call creates, and takes it back if the call fails. It
+  // ends with the current context, or with `parent`, a live id, if that is given; parent 0: with
+  // nothing.
   [[nodiscard]] CUresult create(wire::HandleType type, uint64_t& wire_id);
   [[nodiscard]] CUresult create(wire::HandleType type, uint64_t& wire_id, uint64_t parent,
                                 void* object);
@@ -66,9 +67,9 @@ class CallScope {
     return endRecord();
   }
 
-  // Sends the pending batch and the call, waits for the reply, and decodes it (class sync). Spans in
-  // `reply` stay valid as long as this scope. Returns the call's result, or an error kept from an
-  // earlier asynchronous call when the call itself succeeded.
+  // Sends the pending batch and the call, waits for the reply, and decodes it (class sync). Spans
+  // in `reply` stay valid as long as this scope. Returns the call's result, or an error kept from
+  // an earlier asynchronous call when the call itself succeeded.
   template <typename Args, typename Reply>
   [[nodiscard]] CUresult call(const Args& args, Reply& reply) {
     const size_t bytes = args.encodedBytes();

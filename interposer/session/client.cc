@@ -56,7 +56,9 @@ Client& Client::get() {
   return *client;
 }
 
-Client::Client() : options(readOptions()) { events.open(options.log_path); }
+Client::Client() : options(readOptions()) {
+  events.open(options.log_path);
+}
 
 CUresult Client::phaseResult() const {
   switch (phase()) {
@@ -96,7 +98,8 @@ CUresult Client::connect() {
 CUresult Client::openSession() {
   if (options.server.empty()) {
     sayOnce(
-        "No GPU: FARWARP_SERVER is not set. Set it to HOST:PORT or unix:PATH of a gpud, or start the "
+        "No GPU: FARWARP_SERVER is not set. Set it to HOST:PORT or unix:PATH of a gpud, or start "
+        "the "
         "program with farwarp run --server.");
     return CUDA_ERROR_NO_DEVICE;
   }
@@ -185,7 +188,9 @@ int Client::driverVersion() {
   return driver_version_;
 }
 
-int Client::deviceCount() { return devices.count(); }
+int Client::deviceCount() {
+  return devices.count();
+}
 
 DeviceIdentity Client::deviceIdentity(int ordinal) {
   DeviceIdentity identity{};
@@ -205,7 +210,9 @@ CUresult Client::primaryContext(CUcontext* context, CUdevice device) {
   return CUDA_SUCCESS;
 }
 
-CUcontext Client::currentContext() { return threadState().current(); }
+CUcontext Client::currentContext() {
+  return threadState().current();
+}
 
 CUresult Client::contextNumber(CUcontext context, uint64_t* number) {
   if (context == nullptr) context = currentContext();

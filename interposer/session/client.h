@@ -1,7 +1,7 @@
 // The root of everything the client library keeps for the process.
 //
-// There is one, made by the first CUDA call and never destroyed: runtimes in shared libraries call in
-// after static destructors have run. Lock order: Contexts::transitions or Image::mutex, then the
+// There is one, made by the first CUDA call and never destroyed: runtimes in shared libraries call
+// in after static destructors have run. Lock order: Contexts::transitions or Image::mutex, then the
 // session log's lock; all others are leaves.
 #pragma once
 
@@ -25,7 +25,8 @@
 
 namespace farwarp::client {
 
-// What cuDriverGetVersion says when no gpud can be asked: the toolkit that this library is built for.
+// What cuDriverGetVersion says when no gpud can be asked: the toolkit that this library is built
+// for.
 inline constexpr int kDefaultDriverVersion = 13000;
 
 class Client final : public DriverFront {
@@ -47,7 +48,8 @@ class Client final : public DriverFront {
   // What every call returns in this phase; CUDA_SUCCESS when connected.
   CUresult phaseResult() const;
 
-  // Maps trouble of the connection to the call's result. Says so on stderr when the session is over.
+  // Maps trouble of the connection to the call's result. Says so on stderr when the session is
+  // over.
   CUresult trouble(wire::Trouble trouble);
 
   // An asynchronous error that a reply told and its call could not return; the next one does.

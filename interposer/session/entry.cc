@@ -12,8 +12,8 @@ namespace farwarp::client {
 CUresult reportUnsupported(CallId call) {
   Client& client = Client::get();
   if (client.events.enabled()) {
-    client.events.write(std::string(callName(call)) + " is not supported: " +
-                        unsupportedReason(call));
+    client.events.write(std::string(callName(call)) +
+                        " is not supported: " + unsupportedReason(call));
   }
   return CUDA_ERROR_NOT_SUPPORTED;
 }

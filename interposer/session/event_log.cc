@@ -28,8 +28,8 @@ void EventLog::open(const std::string& path) {
   }
   fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (fd_ < 0) {
-    printLine("FARWARP_LOG names \"" + path + "\", which cannot be written: " +
-              std::strerror(errno) + ".");
+    printLine("FARWARP_LOG names \"" + path +
+              "\", which cannot be written: " + std::strerror(errno) + ".");
   }
 }
 
@@ -41,7 +41,8 @@ void EventLog::write(std::string_view line) {
   gmtime_r(&now.tv_sec, &utc);
   char head[64];
   size_t length = std::strftime(head, sizeof(head), "%Y-%m-%dT%H:%M:%S", &utc);
-  std::snprintf(head + length, sizeof(head) - length, ".%06ldZ [%d] ", now.tv_nsec / 1000, getpid());
+  std::snprintf(head + length, sizeof(head) - length, ".%06ldZ [%d] ", now.tv_nsec / 1000,
+                getpid());
   std::string text(head);
   text.append(line).append("\n");
   writeAll(fd_, text);

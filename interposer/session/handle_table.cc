@@ -11,7 +11,9 @@ using wire::HandleType;
 namespace {
 
 constexpr uint32_t kGenerationMax = 0xffffff;
-constexpr uint32_t liveState(uint32_t generation) { return generation << 1 | 1; }
+constexpr uint32_t liveState(uint32_t generation) {
+  return generation << 1 | 1;
+}
 
 }  // namespace
 

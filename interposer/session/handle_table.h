@@ -1,8 +1,9 @@
 // The handles that the program holds: created, checked and destroyed without asking gpud.
 //
-// A handle is a wire::HandleId; its value is never dereferenced, so any 64 bits that a program passes
-// can be checked. Objects form a tree (context -> streams, library -> kernels): what ends the parent
-// ends the children. Checks are lock-free; everything that changes the tables takes one mutex.
+// A handle is a wire::HandleId; its value is never dereferenced, so any 64 bits that a program
+// passes can be checked. Objects form a tree (context -> streams, library -> kernels): what ends
+// the parent ends the children. Checks are lock-free; everything that changes the tables takes one
+// mutex.
 #pragma once
 
 #include <cuda.h>
@@ -29,8 +30,9 @@ class HandleTable {
   HandleTable(const HandleTable&) = delete;
   HandleTable& operator=(const HandleTable&) = delete;
 
-  // Chooses an id. `parent` is a live id or 0. `object` is the caller's and comes back from object()
-  // and from destroy(). CUDA_ERROR_OUT_OF_MEMORY at kHandleIndexMax live objects of a type.
+  // Chooses an id. `parent` is a live id or 0. `object` is the caller's and comes back from
+  // object() and from destroy(). CUDA_ERROR_OUT_OF_MEMORY at kHandleIndexMax live objects of a
+  // type.
   [[nodiscard]] CUresult create(wire::HandleType type, uint64_t parent, void* object, uint64_t& id);
 
   // True when `id` names a live object of exactly this type. Lock-free.

@@ -24,8 +24,7 @@ FunctionLimits Kernel::limits() const {
   out.required_cluster[0] = value(CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_WIDTH);
   out.required_cluster[1] = value(CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_HEIGHT);
   out.required_cluster[2] = value(CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_DEPTH);
-  out.nonportable_cluster_allowed =
-      value(CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED) != 0;
+  out.nonportable_cluster_allowed = value(CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED) != 0;
   return out;
 }
 

@@ -28,7 +28,7 @@ struct Kernel {
   std::array<std::atomic<int32_t>, wire::kKernelAttributeCount> attributes{};
 
   // Guarded by Image::mutex.
-  uint64_t handle = 0;                               // CUkernel of a library, CUfunction of a module
+  uint64_t handle = 0;  // CUkernel of a library, CUfunction of a module
   std::unordered_map<uint64_t, uint64_t> functions;  // context id -> id, from cuKernelGetFunction
 
   // What a launch is checked against.
@@ -51,8 +51,8 @@ struct Image {
   [[nodiscard]] bool readKernels(std::span<const std::byte> table);
 };
 
-// Keeps what was unloaded for a while: a thread that launches a kernel of a module that another thread
-// unloads makes an error of its own, and should get an error for it, not a crash.
+// Keeps what was unloaded for a while: a thread that launches a kernel of a module that another
+// thread unloads makes an error of its own, and should get an error for it, not a crash.
 class ImageGraveyard {
  public:
   void bury(Image* image);

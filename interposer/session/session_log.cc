@@ -19,7 +19,8 @@ using wire::Trouble;
 
 namespace {
 
-// About 20 us: the counter runs at 2 to 4 GHz on the machines at hand. Too short only costs a batch.
+// About 20 us: the counter runs at 2 to 4 GHz on the machines at hand. Too short only costs a
+// batch.
 constexpr uint64_t kFlushAgeTicks = 50'000;
 constexpr long kTailTickNs = 50'000;
 constexpr long kIdleTickNs = 100'000'000;  // a dead peer is noticed within this time

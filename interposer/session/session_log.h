@@ -24,8 +24,8 @@ class SessionLog {
   // `connection` outlives the log. Starts nothing.
   void attach(wire::ClientConnection& connection) { connection_ = &connection; }
 
-  // Locks the log and makes room for a record. The caller fills header.bytes - sizeof(header) bytes at
-  // `body`, a multiple of 8, and then calls append, or start. Trouble leaves the log unlocked.
+  // Locks the log and makes room for a record. The caller fills header.bytes - sizeof(header) bytes
+  // at `body`, a multiple of 8, and then calls append, or start. Trouble leaves the log unlocked.
   wire::Trouble begin(const wire::RecordHeader& header, std::byte*& body);
 
   // The record is complete. `now`: the batch must leave at once. Unlocks.
@@ -61,12 +61,12 @@ class SessionLog {
   std::unique_ptr<std::byte[]> batch_;
   size_t capacity_ = 0;
   size_t used_ = 0;
-  size_t record_bytes_ = 0;   // of the record between begin and append or start
-  uint64_t last_flush_ = 0;   // time stamp counter
+  size_t record_bytes_ = 0;  // of the record between begin and append or start
+  uint64_t last_flush_ = 0;  // time stamp counter
   bool background_started_ = false;
 
-  std::atomic<bool> tail_{false};         // the batch is not empty and nobody else will send it
-  std::atomic<uint32_t> asleep_{0};       // futex: the background thread sleeps until there is a tail
+  std::atomic<bool> tail_{false};    // the batch is not empty and nobody else will send it
+  std::atomic<uint32_t> asleep_{0};  // futex: the background thread sleeps until there is a tail
   std::atomic<bool> stop_{false};
   std::atomic<uint64_t> async_records_{0};
   std::atomic<uint64_t> sync_records_{0};

@@ -14,7 +14,9 @@ std::string format(const char* pattern, Values... values) {
   return line;
 }
 
-double milliseconds(uint64_t ns) { return static_cast<double>(ns) / 1e6; }
+double milliseconds(uint64_t ns) {
+  return static_cast<double>(ns) / 1e6;
+}
 
 }  // namespace
 

@@ -14,7 +14,9 @@ bool Transfers::add(uint64_t number, const Pending& pending) {
   return true;
 }
 
-void Transfers::forget(uint64_t number) { finished(number); }
+void Transfers::forget(uint64_t number) {
+  finished(number);
+}
 
 void Transfers::finished(uint64_t number) {
   {
@@ -27,8 +29,8 @@ void Transfers::finished(uint64_t number) {
 
 void Transfers::place(uint64_t number, const Pending& pending, wire::ClientConnection& connection) {
   // A failure here means that the connection died, which every later call reports, or that gpud
-  // refused a number it named itself; the destination's content is undefined then, as after a failed
-  // copy.
+  // refused a number it named itself; the destination's content is undefined then, as after a
+  // failed copy.
   std::span<std::byte> to(static_cast<std::byte*>(pending.destination), pending.bytes);
   static_cast<void>(connection.get(number, to));
   finished(number);

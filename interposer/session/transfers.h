@@ -37,7 +37,8 @@ class Transfers {
   void forget(uint64_t number);
 
   // gpud says that these are complete: `ids` are uint64_t, unaligned. Fetches those that no other
-  // thread is fetching. Numbers that are not pending are ignored: gpud tells each until it is fetched.
+  // thread is fetching. Numbers that are not pending are ignored: gpud tells each until it is
+  // fetched.
   void complete(std::span<const std::byte> ids, wire::ClientConnection& connection);
   // Waits until what other threads are fetching lies in its place. What gpud told them before it
   // answered this thread is either told to this thread too, or being fetched, or placed.

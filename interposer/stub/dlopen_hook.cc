@@ -1,9 +1,10 @@
 // Sends every way of loading libcuda to the stub that is already in the process.
 //
-// A program that asks for "libcuda.so.1" gets the preloaded stub because of its SONAME. One that asks
-// for "libcuda.so" or "/usr/lib/.../libcuda.so.1" would bypass it, so these names are rewritten. All
-// other calls must reach the real dlopen as a tail jump: glibc finds the RUNPATH to search by the
-// address that dlopen was called from. This file is always built with optimisation for that reason.
+// A program that asks for "libcuda.so.1" gets the preloaded stub because of its SONAME. One that
+// asks for "libcuda.so" or "/usr/lib/.../libcuda.so.1" would bypass it, so these names are
+// rewritten. All other calls must reach the real dlopen as a tail jump: glibc finds the RUNPATH to
+// search by the address that dlopen was called from. This file is always built with optimisation
+// for that reason.
 #include <dlfcn.h>
 
 namespace {

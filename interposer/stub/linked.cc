@@ -1,6 +1,6 @@
 // For programs that link the client instead of preloading it: tests under sanitizers, which do not
-// work in a library that is loaded with RTLD_DEEPBIND. The exports of the stub are bound to the client
-// directly; everything else is the same code.
+// work in a library that is loaded with RTLD_DEEPBIND. The exports of the stub are bound to the
+// client directly; everything else is the same code.
 #include <cstring>
 
 #include "client_calls_gen.h"

@@ -1,4 +1,5 @@
-// Loads the client library on the first CUDA call. No constructor, no C++ runtime, no state before that.
+// Loads the client library on the first CUDA call. No constructor, no C++ runtime, no state before
+// that.
 //
 // Depends on libc alone: every process below a preloaded shell loads this library, and most of them
 // never use CUDA.

@@ -1,5 +1,6 @@
-// Goal: every address inside an allocation finds it, none outside does, and the two sides (device and
-// host) do not disturb each other. Method: the map alone, with addresses at and around the edges.
+// Goal: every address inside an allocation finds it, none outside does, and the two sides (device
+// and host) do not disturb each other. Method: the map alone, with addresses at and around the
+// edges.
 #include "interposer/session/allocation_map.h"
 
 #include <gtest/gtest.h>

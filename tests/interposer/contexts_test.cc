@@ -1,5 +1,5 @@
-// Goal: primary contexts have handles before they are active, and an ended context's object may be used
-// again without its old handle coming back to life. Method: Contexts over a HandleTable.
+// Goal: primary contexts have handles before they are active, and an ended context's object may be
+// used again without its old handle coming back to life. Method: Contexts over a HandleTable.
 #include "interposer/session/contexts.h"
 
 #include <gtest/gtest.h>
@@ -7,7 +7,9 @@
 namespace farwarp::client {
 namespace {
 
-CUcontext handle(uint64_t id) { return reinterpret_cast<CUcontext>(id); }
+CUcontext handle(uint64_t id) {
+  return reinterpret_cast<CUcontext>(id);
+}
 
 TEST(Contexts, PrimariesHaveHandlesAndAreInactive) {
   HandleTable handles;

@@ -1,6 +1,7 @@
-// Goal: ids name exactly one object, stale and made-up values are refused without being dereferenced,
-// and what ends a parent ends its children. Method: the table alone, including values that no table
-// made, every index of several chunks, and threads that create, check and destroy at the same time.
+// Goal: ids name exactly one object, stale and made-up values are refused without being
+// dereferenced, and what ends a parent ends its children. Method: the table alone, including values
+// that no table made, every index of several chunks, and threads that create, check and destroy at
+// the same time.
 #include "interposer/session/handle_table.h"
 
 #include <gtest/gtest.h>

@@ -1,5 +1,6 @@
-// Goal: a kernel table from gpud becomes kernels whose parameter layout, limits and names are right, and
-// a malformed one is refused. Method: tables encoded by the protocol's own encoder, and cut short.
+// Goal: a kernel table from gpud becomes kernels whose parameter layout, limits and names are
+// right, and a malformed one is refused. Method: tables encoded by the protocol's own encoder, and
+// cut short.
 #include "interposer/session/images.h"
 
 #include <gtest/gtest.h>

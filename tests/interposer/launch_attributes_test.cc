@@ -1,5 +1,6 @@
-// Goal: only launch attributes that mean something on another machine cross the wire, and none of the
-// program's stack with them. Method: attributes filled with a pattern, read and compared byte by byte.
+// Goal: only launch attributes that mean something on another machine cross the wire, and none of
+// the program's stack with them. Method: attributes filled with a pattern, read and compared byte
+// by byte.
 #include "interposer/calls/launch_attributes.h"
 
 #include <gtest/gtest.h>

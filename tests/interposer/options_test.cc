@@ -1,5 +1,5 @@
-// Goal: the environment is read as documented, and a bad server address is named before anything tries
-// to connect to it. Method: variables set and read back; good and bad addresses.
+// Goal: the environment is read as documented, and a bad server address is named before anything
+// tries to connect to it. Method: variables set and read back; good and bad addresses.
 #include "interposer/session/options.h"
 
 #include <gtest/gtest.h>
@@ -28,8 +28,8 @@ TEST(Options, ReadsTheEnvironment) {
 }
 
 TEST(Options, TakesAddressesOfEitherKind) {
-  for (const char* good : {"host:1", "127.0.0.1:65535", "tcp:host:80", "[::1]:80", "unix:/a/b",
-                           "unix:/with,comma"}) {
+  for (const char* good :
+       {"host:1", "127.0.0.1:65535", "tcp:host:80", "[::1]:80", "unix:/a/b", "unix:/with,comma"}) {
     EXPECT_EQ(whyNotServer(good), "") << good;
   }
 }

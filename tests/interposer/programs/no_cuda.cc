@@ -1,5 +1,5 @@
-// A program that makes no CUDA call: prints its threads, its sockets, and whether the client library is
-// in it.
+// A program that makes no CUDA call: prints its threads, its sockets, and whether the client
+// library is in it.
 #include <dirent.h>
 #include <sys/stat.h>
 

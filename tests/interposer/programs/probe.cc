@@ -138,8 +138,9 @@ int pinnedDownloads() {
   return CALL(cuMemFree_v2, device);
 }
 
-// A thread that downloads into pinned memory finds the bytes there when its stream was waited for, also
-// when gpud told another thread, which makes waiting calls all the time, that the download is complete.
+// A thread that downloads into pinned memory finds the bytes there when its stream was waited for,
+// also when gpud told another thread, which makes waiting calls all the time, that the download is
+// complete.
 int downloadsBesideOtherWaits() {
   constexpr int kRounds = 300;
   constexpr size_t kPart = 64 << 10;

@@ -1,1 +1,3 @@
-extern "C" __attribute__((visibility("default"))) int farwarp_runpath_inner() { return 1; }
+extern "C" __attribute__((visibility("default"))) int farwarp_runpath_inner() {
+  return 1;
+}

@@ -1,5 +1,5 @@
-// Loads libfarwarp_runpath_outer.so, which loads libfarwarp_runpath_inner.so by its bare name; only the
-// outer library's RUNPATH says where that lies. With argv[0]'s own RUNPATH it cannot be found.
+// Loads libfarwarp_runpath_outer.so, which loads libfarwarp_runpath_inner.so by its bare name; only
+// the outer library's RUNPATH says where that lies. With argv[0]'s own RUNPATH it cannot be found.
 #include <dlfcn.h>
 
 #include <cstdio>
