@@ -205,6 +205,40 @@ void decodeSetp(FunctionDecoder& d, Modifiers& m) {
   combine(d, {}, dst, combined, false);
 }
 
+// Each half of the result is 1.0, or all ones for integer types, where the halves compare true.
+void setPacked(FunctionDecoder& d, Compare compare, Type to, Type from, bool ftz,
+               const Combination& c) {
+  Ref sources[2] = {d.source(d.operand(1), from), d.source(d.operand(2), from)};
+  Ref dst = d.destination(d.operand(0), to), parts[6];
+  for (Ref& part : parts) part = d.temporary(2);
+  for (int k = 0; k < 2; ++k) {
+    Inst& inst = d.emit(op::unpack);
+    inst.a = sources[k];
+    inst.dst = parts[2 * k];
+    inst.b = parts[2 * k + 1];
+    inst.x = 2;
+    inst.aux = 2;
+  }
+  uint64_t yes = to == Type::f16x2 ? 0x3c00 : to == Type::bf16x2 ? 0x3f80 : 0xffff;
+  Ref compared = d.temporaryPredicate(), combined = d.temporaryPredicate();
+  for (int k = 0; k < 2; ++k) {
+    Type half = from == Type::f16x2 ? Type::f16 : Type::bf16;
+    emitPlainCompare(d, compare, half, ftz, compared, parts[k], parts[2 + k]);
+    combine(d, c, combined, compared, false);
+    Inst& inst = d.emit(d.executors().integer(IntOp::select, Type::b16));
+    inst.dst = parts[4 + k];
+    inst.a = d.context().constants.value(yes, 2);
+    inst.b = d.context().constants.value(0, 2);
+    inst.c = combined;
+  }
+  Inst& inst = d.emit(op::pack);
+  inst.dst = dst;
+  inst.a = parts[4];
+  inst.b = parts[5];
+  inst.x = 2;
+  inst.aux = 2;
+}
+
 void decodeSet(FunctionDecoder& d, Modifiers& m) {
   Compare compare = takeCompare(d, m);
   Combination combination;
@@ -214,9 +248,8 @@ void decodeSet(FunctionDecoder& d, Modifiers& m) {
   size_t operands = combination.boolean >= 0 ? 4 : 3;
   d.needOperands(operands, operands);
   if (combination.boolean >= 0) combination.with = &d.operand(3);
-  if (from == Type::f16x2 || from == Type::bf16x2) {
-    d.unsupported("comparisons of packed halves into a register are not supported.");
-  }
+  if (from == Type::f16x2 || from == Type::bf16x2)
+    return setPacked(d, compare, to, from, ftz, combination);
   Ref a = d.source(d.operand(1), from), b = d.source(d.operand(2), from);
   Ref dst = d.destination(d.operand(0), to);
   Ref compared = d.temporaryPredicate(), combined = d.temporaryPredicate();

@@ -254,9 +254,9 @@ void FunctionDecoder::decode() {
   }
   block_starts_.push_back(static_cast<uint32_t>(code_.code.size()));
   emit(op::ret);
+  code_.code.shrink_to_fit();  // before anything points into it
   patch();
   code_.frame_bytes = layout_.frame_bytes + temporaries_max_;
-  code_.code.shrink_to_fit();
 }
 
 void FunctionDecoder::patch() {
