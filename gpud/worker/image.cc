@@ -112,6 +112,7 @@ CUresult JitOptions::set(std::span<const uint32_t> options, std::span<const uint
 }
 
 std::string_view JitOptions::text(const std::vector<char>& log) {
+  if (log.empty()) return {};
   return {log.data(), strnlen(log.data(), log.size())};
 }
 

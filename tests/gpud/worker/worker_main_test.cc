@@ -112,7 +112,10 @@ class TestClient {
   }
 
   wire::ClientConnection& connection() { return *connection_; }
-  void close() { connection_.reset(); }
+  void close() {
+    reply_ = {};  // must not outlive the connection
+    connection_.reset();
+  }
 
  private:
   std::unique_ptr<wire::ClientConnection> connection_;
