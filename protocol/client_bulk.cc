@@ -21,7 +21,6 @@ struct SentChunk {
   std::shared_ptr<bool> written;
   std::shared_ptr<bool> window = std::make_shared<bool>(false);
   kj::Promise<void> task = nullptr;
-  bool done() const { return *written && *window; }
 };
 
 // Fills head, data and tail of a put: the 8-aligned middle is sent from where it is.
@@ -83,13 +82,18 @@ Trouble ClientConnection::put(uint64_t transfer, std::span<const std::byte> data
 Trouble ClientConnection::Impl::putChunks(uint64_t transfer, std::span<const std::byte> data) {
   std::deque<SentChunk> chunks;
   auto lock = bulk.loop.lock();
-  auto finish = [&](size_t keep) {
-    bulk.loop.waitUntil(lock, [&] {
-      const size_t left = std::min(keep, chunks.size());
-      return dead != Trouble::none ||
-             std::all_of(chunks.begin(), chunks.end() - static_cast<ptrdiff_t>(left),
-                         [](const SentChunk& chunk) { return chunk.done(); });
-    });
+  // Waits for all chunks but the last `keep`.
+  const auto finish = [&](size_t keep) {
+    const auto reached = [&](auto condition) {
+      return [this, &chunks, keep, condition] {
+        const size_t left = std::min(keep, chunks.size());
+        return dead != Trouble::none ||
+               std::all_of(chunks.begin(), chunks.end() - static_cast<ptrdiff_t>(left), condition);
+      };
+    };
+    bulk.loop.waitUntil(lock, reached([](const SentChunk& chunk) { return *chunk.written; }),
+                        SharedLoop::For::output);
+    bulk.loop.waitUntil(lock, reached([](const SentChunk& chunk) { return *chunk.window; }));
   };
   size_t offset = 0;
   while (offset < data.size() && deadTrouble() == Trouble::none) {

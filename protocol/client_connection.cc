@@ -396,7 +396,9 @@ Trouble ClientConnection::Impl::sendBatch(Lock& lock, std::span<const std::byte>
     send();
   });
   calls.fetch_add(1, std::memory_order_relaxed);
-  control.loop.waitUntil(lock, [&] { return (*written && window) || dead != Trouble::none; });
+  control.loop.waitUntil(
+      lock, [&] { return *written || dead != Trouble::none; }, SharedLoop::For::output);
+  control.loop.waitUntil(lock, [&] { return window || dead != Trouble::none; });
   if (dead != Trouble::none) control.loop.run(lock, [] {});
   return deadTrouble();
 }

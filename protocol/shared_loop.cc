@@ -72,9 +72,19 @@ void SharedLoop::run(Lock& lock, const std::function<void()>& work) {
     scope.reset();
   }
   wakeFinished();
-  if (leader_polls_ && !leader_polls_write_ && stream_ != nullptr && stream_->wantsWrite()) {
-    kickLeader();
-  }
+  if (leaderMustLookAgain()) kickLeader();
+}
+
+// The leader sleeps and does not watch for something that is needed now.
+bool SharedLoop::leaderMustLookAgain() const {
+  if (!leader_polls_ || stream_ == nullptr) return false;
+  return (!leader_polls_write_ && stream_->wantsWrite()) ||
+         (!leader_polls_read_ && anyoneNeedsInput());
+}
+
+bool SharedLoop::anyoneNeedsInput() const {
+  return std::any_of(waiters_.begin(), waiters_.end(),
+                     [](const Waiter* waiter) { return waiter->needs_input; });
 }
 
 void SharedLoop::readTurn(Lock& lock) {
@@ -92,11 +102,14 @@ void SharedLoop::tick(Lock& lock) {
   if (poll(&entry, 1, 0) > 0) readTurn(lock);
 }
 
-bool SharedLoop::waitUntil(Lock& lock, const std::function<bool()>& done, Deadline deadline) {
+bool SharedLoop::waitUntil(Lock& lock, const std::function<bool()>& done, For what,
+                           Deadline deadline) {
   if (done()) return true;
   Waiter self;
   self.done = &done;
+  self.needs_input = what == For::input;
   waiters_.push_back(&self);
+  if (leaderMustLookAgain()) kickLeader();
   while (!done()) {
     if (deadline && Clock::now() >= *deadline) break;
     if (leader_ == nullptr) {
@@ -125,7 +138,7 @@ void SharedLoop::lead(Lock& lock, Waiter& self, const std::function<bool()>& don
   self.leads = true;
   while (!done() && !(deadline && Clock::now() >= *deadline)) {
     if (stream_ == nullptr) break;
-    pollUnlocked(lock, stream_->wantsWrite(), deadline);
+    pollUnlocked(lock, deadline);
     readTurn(lock);
   }
   self.leads = false;
@@ -134,12 +147,14 @@ void SharedLoop::lead(Lock& lock, Waiter& self, const std::function<bool()>& don
 
 // Sleeps until the socket is ready, without the lock. Nobody closes the descriptor meanwhile: the
 // connection is destroyed only when no thread uses it.
-void SharedLoop::pollUnlocked(Lock& lock, bool want_write, Deadline deadline) {
+void SharedLoop::pollUnlocked(Lock& lock, Deadline deadline) {
   leader_polls_ = true;
-  leader_polls_write_ = want_write;
+  leader_polls_write_ = stream_->wantsWrite();
+  // Without output there is nothing to wait for but input.
+  leader_polls_read_ = anyoneNeedsInput() || !leader_polls_write_;
   leader_kicked_ = false;
-  pollfd entries[2] = {{fd_, static_cast<short>(POLLIN | (want_write ? POLLOUT : 0)), 0},
-                       {wake_fd_, POLLIN, 0}};
+  const int events = (leader_polls_read_ ? POLLIN : 0) | (leader_polls_write_ ? POLLOUT : 0);
+  pollfd entries[2] = {{fd_, static_cast<short>(events), 0}, {wake_fd_, POLLIN, 0}};
   lock.unlock();
   int ready = 0;
   if (spin_us_ > 0) {

@@ -48,9 +48,12 @@ class SharedLoop {
   // `work` must not throw.
   void run(Lock& lock, const std::function<void()>& work);
 
-  // Waits, reading the stream, until `done` holds (it is asked under the lock). False at the
-  // deadline.
-  bool waitUntil(Lock& lock, const std::function<bool()>& done, Deadline deadline = {});
+  // Waits until `done` holds (it is asked under the lock). False at the deadline. A wait for
+  // `output` ends by what is written; it does not wake up for each message that comes meanwhile,
+  // and reads only for others.
+  enum class For { input, output };
+  bool waitUntil(Lock& lock, const std::function<bool()>& done, For what = For::input,
+                 Deadline deadline = {});
 
   // Reads what came if nobody else does; never sleeps.
   void tick(Lock& lock);
@@ -72,13 +75,16 @@ class SharedLoop {
 
   struct Waiter {
     const std::function<bool()>* done;
+    bool needs_input;
     std::condition_variable wake;
     bool leads = false;
     bool woken = false;
   };
 
   void lead(Lock& lock, Waiter& self, const std::function<bool()>& done, Deadline deadline);
-  void pollUnlocked(Lock& lock, bool want_write, Deadline deadline);
+  void pollUnlocked(Lock& lock, Deadline deadline);
+  bool leaderMustLookAgain() const;
+  bool anyoneNeedsInput() const;
   void readTurn(Lock& lock);
   void wakeFinished();
   void kickLeader();
@@ -95,7 +101,8 @@ class SharedLoop {
   std::function<void()> on_turn_;
   std::list<Waiter*> waiters_;
   Waiter* leader_ = nullptr;
-  bool leader_polls_ = false, leader_polls_write_ = false, leader_kicked_ = false;
+  bool leader_polls_ = false, leader_polls_read_ = false, leader_polls_write_ = false;
+  bool leader_kicked_ = false;
 
   // The helper, made when first needed. Guarded by helper_mutex_, which is taken under mutex_.
   std::mutex helper_mutex_;

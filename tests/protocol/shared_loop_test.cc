@@ -85,7 +85,8 @@ TEST_P(Loop, ADeadlineEndsTheWaitOfLeaderAndFollower) {
   for (int i = 0; i < 2; ++i) {
     auto lock = loop_.lock();
     EXPECT_FALSE(loop_.waitUntil(
-        lock, [] { return false; }, SharedLoop::Clock::now() + std::chrono::milliseconds(20)));
+        lock, [] { return false; }, SharedLoop::For::input,
+        SharedLoop::Clock::now() + std::chrono::milliseconds(20)));
   }
   sendMessages(1);
   leader.join();
@@ -103,6 +104,37 @@ TEST_P(Loop, AConditionThatAnotherThreadMakesTrueWakesTheLeader) {
   });
   other.join();
   leader.join();
+}
+
+TEST_P(Loop, AWaitForOutputStillReadsForOthers) {
+  // The pipe is full, so that the first thread waits for room; the second waits for a message.
+  std::vector<uint64_t> big(200000);
+  const Segment segment(reinterpret_cast<const capnp::word*>(big.data()), big.size());
+  bool written = false;
+  kj::Promise<void> write = nullptr;
+  std::thread writer([&] {
+    auto lock = loop_.lock();
+    loop_.run(lock, [&] {
+      write = stream_->writeMessage(kj::arrayPtr(&segment, 1))
+                  .then([&] { written = true; })
+                  .eagerlyEvaluate(nullptr);
+    });
+    EXPECT_TRUE(loop_.waitUntil(
+        lock, [&] { return written; }, SharedLoop::For::output));
+  });
+  std::thread reader([&] {
+    auto lock = loop_.lock();
+    EXPECT_TRUE(loop_.waitUntil(lock, [&] { return received_ == 5; }));
+  });
+  sendMessages(5);
+  reader.join();
+  std::vector<char> drain(1 << 20);
+  for (size_t left = 8 + big.size() * 8; left > 0;) {
+    const ssize_t n = recv(fds_[1], drain.data(), drain.size(), 0);
+    ASSERT_GT(n, 0);
+    left -= static_cast<size_t>(n);
+  }
+  writer.join();
 }
 
 TEST_P(Loop, TheHelperWorksForThreadsInsideAnotherLoop) {

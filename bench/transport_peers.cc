@@ -1,0 +1,222 @@
+#include "bench/transport_peers.h"
+
+#include <kj/debug.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <memory>
+#include <stdexcept>
+
+#include "protocol/endpoint.h"
+#include "protocol/record.h"
+#include "protocol/server_connection.h"
+
+namespace farwarp::bench {
+namespace {
+
+using namespace farwarp::wire;
+
+int listenAt(const std::string& text, Endpoint& bound) {
+  std::string error;
+  if (!parseEndpoint(text, bound, error, true)) throw std::runtime_error(error);
+  const int listener = listenOn(bound, 16, error);
+  if (listener < 0 || !boundEndpoint(listener, bound)) throw std::runtime_error(error);
+  return listener;
+}
+
+int acceptFrom(int listener) {
+  pollfd entry{listener, POLLIN, 0};
+  poll(&entry, 1, -1);
+  const int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+  if (fd >= 0) tuneSocket(fd);
+  return fd;
+}
+
+}  // namespace
+
+uint64_t decodeBatch(std::span<const std::byte> batch) {
+  uint64_t count = 0, check = 0;
+  RecordHeader header;
+  std::span<const std::byte> body;
+  bool malformed;
+  while (nextRecord(batch, header, body, malformed)) {
+    // As much as a launch's fixed fields are read.
+    for (size_t i = 0; i + 8 <= body.size(); i += 8) {
+      uint64_t word;
+      std::memcpy(&word, body.data() + i, sizeof(word));
+      check ^= word;
+    }
+    ++count;
+  }
+  return count + (check == 0x5a5a5a5a5a5a5a5a ? 1 : 0);
+}
+
+void sendAll(int fd, const void* data, size_t bytes) {
+  const auto* at = static_cast<const std::byte*>(data);
+  while (bytes > 0) {
+    const ssize_t n = send(fd, at, bytes, MSG_NOSIGNAL);
+    if (n <= 0) return;
+    at += n;
+    bytes -= static_cast<size_t>(n);
+  }
+}
+
+bool receiveAll(int fd, void* data, size_t bytes) {
+  auto* at = static_cast<std::byte*>(data);
+  while (bytes > 0) {
+    const ssize_t n = recv(fd, at, bytes, 0);
+    if (n <= 0) return false;
+    at += n;
+    bytes -= static_cast<size_t>(n);
+  }
+  return true;
+}
+
+struct RpcPeer::Server final : SessionHandler {
+  ~Server() noexcept override {}
+
+  UvEventPort port;
+  kj::EventLoop loop{port};
+  kj::WaitScope scope{loop};
+  kj::PromiseFulfillerPair<void> stop = kj::newPromiseAndFulfiller<void>();
+  int listener = -1;
+  std::vector<std::byte> buffer = std::vector<std::byte>(kBulkBytes, std::byte{1});
+  std::vector<std::byte> pong = std::vector<std::byte>(kPingBytes, std::byte{2});
+  std::vector<std::unique_ptr<ServerConnection>> connections;
+  uint64_t records = 0;
+
+  void accept() {
+    const int fd = acceptFrom(listener);
+    std::byte bytes[kPreambleBytes];
+    ClientPreamble preamble;
+    std::string reason;
+    if (!receiveAll(fd, bytes, sizeof(bytes)) ||
+        parseClientPreamble(bytes, preamble, reason) != PreambleStatus::ok) {
+      close(fd);
+      return;
+    }
+    const PreambleBytes answer = encodePreamble(ServerPreamble{});
+    sendAll(fd, answer.data(), answer.size());
+    connections.push_back(
+        std::make_unique<ServerConnection>(port, fd, preamble.kind, SessionToken{}, *this));
+  }
+
+  bool hello(const ClientHello&, ServerHello& server, std::string&) override {
+    server.device_kind = "none";
+    return true;
+  }
+  kj::Promise<void> submit(uint64_t, std::span<const std::byte> batch) override {
+    records += decodeBatch(batch);
+    return kj::READY_NOW;
+  }
+  void call(uint64_t, std::span<const std::byte> batch, kj::Own<CallReply> reply) override {
+    records += decodeBatch(batch);
+    reply->send(pong);
+  }
+  SessionStats stats() override { return {}; }
+  std::span<std::byte> destinationFor(uint64_t, uint64_t offset, uint32_t length) override {
+    if (offset + length > buffer.size()) return {};
+    return std::span(buffer).subspan(offset, length);
+  }
+  kj::Promise<void> putArrived(uint64_t, uint64_t, uint32_t) override { return kj::READY_NOW; }
+  kj::Promise<GetResult> get(uint64_t, uint64_t offset, uint32_t length) override {
+    GetResult result;
+    result.bytes = std::span(buffer).subspan(offset, length);
+    return kj::mv(result);
+  }
+  void disconnected(ConnectionKind, Trouble, const std::string&) override {}
+};
+
+RpcPeer::RpcPeer(const std::string& endpoint) {
+  Endpoint bound;
+  listener_ = listenAt(endpoint, bound);
+  address_ = bound.text();
+  thread_ = std::thread([this] {
+    Server server;
+    server.listener = listener_;
+    uv_poll_t poll;
+    uv_poll_init(server.port.uvLoop(), &poll, listener_);
+    poll.data = &server;
+    uv_poll_start(&poll, UV_READABLE, [](uv_poll_t* handle, int, int) {
+      static_cast<Server*>(handle->data)->accept();
+    });
+    server_ = &server;
+    server_.notify_all();
+    server.stop.promise.wait(server.scope);
+    server.connections.clear();
+    uv_close(reinterpret_cast<uv_handle_t*>(&poll), nullptr);
+    server.scope.poll();
+  });
+  server_.wait(nullptr);
+}
+
+RpcPeer::~RpcPeer() {
+  Server* server = server_;
+  server->port.post([server] { server->stop.fulfiller->fulfill(); });
+  thread_.join();
+  close(listener_);
+}
+
+RawPeer::RawPeer(const std::string& endpoint) {
+  Endpoint bound;
+  const int listener = listenAt(endpoint, bound);
+  thread_ = std::thread([this, listener] { serve(listener); });
+  std::string error;
+  fd_ = connectTo(bound, 10000, error);
+  if (fd_ < 0) throw std::runtime_error(error);
+}
+
+RawPeer::~RawPeer() {
+  shutdown(fd_, SHUT_RDWR);
+  thread_.join();
+  close(fd_);
+}
+
+void RawPeer::serve(int listener) {
+  const int fd = acceptFrom(listener);
+  close(listener);
+  std::vector<std::byte> buffer(kBulkBytes, std::byte{1});
+  std::vector<std::byte> ahead(128u << 10);
+  RawRequest request;
+  const std::byte one{1};
+  // Batches and pings are read through a buffer, as a hand-written server would.
+  size_t begin = 0, end = 0;
+  const auto fill = [&](size_t bytes) {
+    if (begin > 0) std::memmove(ahead.data(), ahead.data() + begin, end - begin);
+    end -= begin, begin = 0;
+    while (end < bytes) {
+      const ssize_t n = recv(fd, ahead.data() + end, ahead.size() - end, 0);
+      if (n <= 0) return false;
+      end += static_cast<size_t>(n);
+    }
+    return true;
+  };
+  while (end - begin >= sizeof(request) || fill(sizeof(request))) {
+    std::memcpy(&request, ahead.data() + begin, sizeof(request));
+    begin += sizeof(request);
+    if (request.op == RawOp::upload) {
+      const size_t there = std::min<size_t>(end - begin, request.bytes);
+      std::memcpy(buffer.data(), ahead.data() + begin, there);
+      begin += there;
+      if (!receiveAll(fd, buffer.data() + there, request.bytes - there)) break;
+      sendAll(fd, &one, 1);
+      continue;
+    }
+    if (request.op == RawOp::download) {
+      sendAll(fd, buffer.data(), buffer.size());
+      continue;
+    }
+    if (end - begin < request.bytes && !fill(request.bytes)) break;
+    const std::span<const std::byte> data(ahead.data() + begin, request.bytes);
+    begin += request.bytes;
+    if (request.op == RawOp::batch) {
+      decodeBatch(data);
+    } else {
+      sendAll(fd, data.data(), data.size());
+    }
+  }
+  close(fd);
+}
+
+}  // namespace farwarp::bench
