@@ -221,7 +221,7 @@ bool ClientConnection::Impl::hello(int fd, const ClientHello& hello, Clock::time
                .eagerlyEvaluate(nullptr);
   });
   const bool in_time = control.loop.waitUntil(
-      lock, [&] { return done || dead != Trouble::none; }, deadline);
+      lock, [&] { return done || dead != Trouble::none; }, SharedLoop::For::input, deadline);
   if (!in_time) {
     error = {Trouble::timedOut, "The gpud at " + name +
                                     " took the connection but did not open a session in time. It "
