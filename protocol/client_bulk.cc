@@ -102,7 +102,9 @@ Trouble ClientConnection::Impl::putChunks(uint64_t transfer, std::span<const std
       while (chunks.size() >= kPutsAhead) chunks.pop_front();
       SentChunk& chunk = chunks.emplace_back();
       chunk.written = std::make_shared<bool>(false);
-      auto request = KJ_ASSERT_NONNULL(bulk_service).putRequest();
+      const size_t copied = bytes.size() < kReferenceBytesMin ? bytes.size() : 0;
+      auto request = KJ_ASSERT_NONNULL(bulk_service)
+                         .putRequest(capnp::MessageSize{24 + copied / sizeof(capnp::word), 0});
       request.setTransfer(transfer);
       request.setOffset(offset);
       setChunkData(request, bytes, bulk.link->stream(), chunk.written);
@@ -123,7 +125,7 @@ Trouble ClientConnection::Impl::putChunks(uint64_t transfer, std::span<const std
 
 void ClientConnection::Impl::requestChunk(const std::shared_ptr<PendingGet>& pending,
                                           uint64_t transfer, size_t offset, size_t length) {
-  auto request = KJ_ASSERT_NONNULL(bulk_service).getRequest();
+  auto request = KJ_ASSERT_NONNULL(bulk_service).getRequest(capnp::MessageSize{8, 0});
   request.setTransfer(transfer);
   request.setOffset(offset);
   request.setLength(static_cast<uint32_t>(length));

@@ -412,6 +412,11 @@ Trouble ClientConnection::Impl::await(Channel& channel, Lock& lock, const bool& 
 
 namespace {
 
+// Of the request's fields: the message gets a first segment that fits, not the default of 8 KiB.
+capnp::MessageSize batchSize(std::span<const std::byte> batch) {
+  return {canReference(batch) ? 16 : 16 + batch.size() / sizeof(capnp::word), 0};
+}
+
 template <typename Request>
 void setBatch(Request& request, std::span<const std::byte> batch) {
   if (canReference(batch)) {
@@ -433,7 +438,7 @@ Trouble ClientConnection::submit(std::span<const std::byte> batch) {
   kj::Promise<void> task = nullptr;
   auto lock = impl.control.loop.lock();
   const auto send = [&] {
-    auto request = KJ_ASSERT_NONNULL(impl.session).submitRequest();
+    auto request = KJ_ASSERT_NONNULL(impl.session).submitRequest(batchSize(batch));
     request.setSeq(impl.next_seq++);
     setBatch(request, batch);
     task = request.send()
@@ -461,7 +466,7 @@ Ticket ClientConnection::start(std::span<const std::byte> batch) {
   ticket.trouble_ = impl.sendBatch(lock, batch, no_window, [&] {
     auto call = std::make_unique<PendingCall>();
     call->owner = &impl;
-    auto request = KJ_ASSERT_NONNULL(impl.session).callRequest();
+    auto request = KJ_ASSERT_NONNULL(impl.session).callRequest(batchSize(batch));
     request.setSeq(impl.next_seq++);
     setBatch(request, batch);
     call->task = request.send()

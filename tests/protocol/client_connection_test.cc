@@ -129,7 +129,7 @@ TEST_P(Session, ALongWaitDoesNotHoldUpOtherThreads) {
     const auto batch = testBatch(TestOp::echo, 64, 0, i);
     ASSERT_EQ(ask(batch), batch);
   }
-  EXPECT_EQ(server_->parked_count(), 1u);
+  EXPECT_EQ(server_->parkedNow(), 1u);
   server_->releaseParked();
   parked.join();
 }
@@ -278,8 +278,7 @@ TEST_P(Session, APutThatTheServerHasNoRoomForEndsTheSession) {
   std::vector<std::byte> bytes(8);
   for (int i = 0; i < 1000 && trouble == Trouble::none; ++i) trouble = client_->get(1, bytes);
   EXPECT_NE(trouble, Trouble::none);
-  server_->waitFor([this] { return !server_->ended.empty(); });
-  EXPECT_THAT(server_->ended[0].second, HasSubstr("which has no room for them"));
+  EXPECT_THAT(server_->firstEnd().reason, HasSubstr("which has no room for them"));
 }
 
 TEST_P(Session, FetchesFigures) {
@@ -299,15 +298,13 @@ TEST_P(Session, ClosesInGoodOrder) {
   EXPECT_TRUE(client_->dead());
   EXPECT_EQ(client_->submit(testBatch(TestOp::echo, 8)), Trouble::sessionEnded);
   client_.reset();
-  server_->waitFor([this] { return !server_->ended.empty(); });
-  EXPECT_EQ(server_->last_trouble, Trouble::none);
+  EXPECT_EQ(server_->firstEnd().trouble, Trouble::none);
 }
 
 TEST_P(Session, AClientThatGoesAwayIsNoticed) {
   ask(testBatch(TestOp::echo, 8));
   client_.reset();
-  server_->waitFor([this] { return !server_->ended.empty(); });
-  EXPECT_EQ(server_->last_trouble, Trouble::connectionLost);
+  EXPECT_EQ(server_->firstEnd().trouble, Trouble::connectionLost);
 }
 
 TEST_P(Session, APeerThatHangsUpFailsEveryThreadAtOnce) {

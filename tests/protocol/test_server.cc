@@ -189,6 +189,21 @@ std::vector<SeenBatch> TestServer::seen() {
   return copy;
 }
 
+TestServer::End TestServer::firstEnd() {
+  End end;
+  waitFor([&] {
+    if (!ended.empty()) end = ended.front();
+    return !ended.empty();
+  });
+  return end;
+}
+
+size_t TestServer::parkedNow() {
+  size_t count = 0;
+  onLoop([&] { count = parked_.size(); });
+  return count;
+}
+
 std::vector<std::byte> TestServer::upload(uint64_t transfer) {
   std::vector<std::byte> copy;
   onLoop([&] { copy = uploads[transfer]; });
@@ -303,6 +318,7 @@ SessionStats TestServer::stats() {
 std::span<std::byte> TestServer::destinationFor(uint64_t transfer, uint64_t offset,
                                                 uint32_t length) {
   if (offset + length > upload_bytes_max) return {};
+  ++placements;
   // One size from the start: the memory must stay where it is while chunks arrive.
   auto& bytes = uploads[transfer];
   if (bytes.empty()) bytes.resize(upload_bytes_max);
@@ -330,9 +346,7 @@ kj::Promise<GetResult> TestServer::get(uint64_t transfer, uint64_t offset, uint3
 }
 
 void TestServer::disconnected(ConnectionKind kind, Trouble trouble, const std::string& reason) {
-  if (ended.empty()) first_trouble = trouble;
-  ended.emplace_back(kind, reason);
-  last_trouble = trouble;
+  ended.push_back({kind, trouble, reason});
 }
 
 }  // namespace farwarp::wire

@@ -46,6 +46,12 @@ class TestServer final : public SessionHandler {
 
   const std::string& address() const { return address_; }
 
+  struct End {
+    ConnectionKind kind;
+    Trouble trouble;
+    std::string reason;
+  };
+
   // Before a client connects: what the supervisor would answer.
   std::atomic<PreambleStatus> preamble_status{PreambleStatus::ok};
   std::atomic<bool> refuse_hello{false};
@@ -60,6 +66,8 @@ class TestServer final : public SessionHandler {
   void sendOutput(const std::string& text);
 
   std::vector<SeenBatch> seen();
+  End firstEnd();  // of a connection; waits for it
+  size_t parkedNow();
   std::vector<std::byte> upload(uint64_t transfer);
   void setDownload(uint64_t transfer, std::vector<std::byte> bytes);
   // Waits until a condition holds that is asked on the server's loop.
@@ -71,10 +79,9 @@ class TestServer final : public SessionHandler {
   std::map<uint64_t, std::vector<std::byte>> uploads;
   std::map<uint64_t, uint64_t> upload_bytes;
   std::map<uint64_t, std::vector<std::byte>> downloads;
-  std::vector<std::pair<ConnectionKind, std::string>> ended;
-  Trouble first_trouble = Trouble::none, last_trouble = Trouble::none;
+  std::vector<End> ended;
   bool park_gets = false;
-  uint64_t aborted_puts = 0;
+  uint64_t placements = 0, aborted_puts = 0;  // calls of destinationFor, putAborted
   size_t parked_count() const { return parked_.size(); }
   size_t upload_bytes_max = size_t{8} << 20;
   uint64_t bytesIn() const;
