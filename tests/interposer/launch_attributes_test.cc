@@ -51,7 +51,7 @@ TEST(LaunchAttributes, RefusesPointersAndHandles) {
   for (CUlaunchAttributeID id :
        {CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW, CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_EVENT,
         CU_LAUNCH_ATTRIBUTE_LAUNCH_COMPLETION_EVENT,
-        CU_LAUNCH_ATTRIBUTE_DEVICE_UPDATABLE_KERNEL_NODE, static_cast<CUlaunchAttributeID>(999)}) {
+        CU_LAUNCH_ATTRIBUTE_DEVICE_UPDATABLE_KERNEL_NODE, CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN}) {
     const CUlaunchAttribute given = dirty(id);
     LaunchAttributes attributes;
     LaunchShape shape{};
