@@ -17,6 +17,12 @@ constexpr uint32_t liveState(uint32_t generation) {
 
 }  // namespace
 
+HandleTable::~HandleTable() {
+  for (Table& table : tables_) {
+    for (std::atomic<Slot*>& chunk : table.chunks) delete[] chunk.load(std::memory_order_relaxed);
+  }
+}
+
 HandleTable::Slot* HandleTable::slotIn(const Table& table, uint32_t index) {
   if (index == 0 || index > wire::kHandleIndexMax) return nullptr;
   const uint32_t at = index - 1 + kFirstChunkSlots;

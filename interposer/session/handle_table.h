@@ -27,6 +27,7 @@ class HandleTable {
   };
 
   HandleTable() = default;
+  ~HandleTable();
   HandleTable(const HandleTable&) = delete;
   HandleTable& operator=(const HandleTable&) = delete;
 
