@@ -47,6 +47,11 @@ int inChild(ClientConnection& inherited, const std::string& address) {
 }
 
 TEST(Fork, InTheMiddleOfTraffic) {
+#ifdef __SANITIZE_ADDRESS__
+  // Seen: the child waits for ever for a lock of the allocator that another thread held at the
+  // fork.
+  GTEST_SKIP() << "gcc 12's AddressSanitizer cannot allocate in the child of a busy process.";
+#endif
   TestServer server(freshUnixAddress());
   const auto client = openSession(server.address());
   ASSERT_NE(client, nullptr);
