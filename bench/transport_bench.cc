@@ -7,13 +7,13 @@
 #include <benchmark/benchmark.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <map>
 #include <memory>
 #include <string>
 
+#include "bench/median_reporter.h"
 #include "bench/transport_peers.h"
 #include "protocol/client_connection.h"
 #include "protocol/record.h"
@@ -167,99 +167,44 @@ void getRpc(benchmark::State& state, Transport transport) {
   state.SetBytesProcessed(state.iterations() * static_cast<int64_t>(kBulkBytes));
 }
 
-BENCHMARK_CAPTURE(roundTripRaw, tcp, kTcp)->UseRealTime();
-BENCHMARK_CAPTURE(roundTripRpc, tcp, kTcp)->UseRealTime();
-BENCHMARK_CAPTURE(roundTripRaw, unix, kUnix)->UseRealTime();
-BENCHMARK_CAPTURE(roundTripRpc, unix, kUnix)->UseRealTime();
-BENCHMARK_CAPTURE(launchesRaw, tcp, kTcp)->UseRealTime();
-BENCHMARK_CAPTURE(launchesRpc, tcp, kTcp)->UseRealTime();
-BENCHMARK_CAPTURE(launchesRaw, unix, kUnix)->UseRealTime();
-BENCHMARK_CAPTURE(launchesRpc, unix, kUnix)->UseRealTime();
-BENCHMARK_CAPTURE(putRaw, tcp, kTcp)->UseRealTime();
-BENCHMARK_CAPTURE(putRpc, tcp, kTcp)->UseRealTime();
-BENCHMARK_CAPTURE(putRaw, unix, kUnix)->UseRealTime();
-BENCHMARK_CAPTURE(putRpc, unix, kUnix)->UseRealTime();
-BENCHMARK_CAPTURE(getRaw, tcp, kTcp)->UseRealTime();
-BENCHMARK_CAPTURE(getRpc, tcp, kTcp)->UseRealTime();
-BENCHMARK_CAPTURE(getRaw, unix, kUnix)->UseRealTime();
-BENCHMARK_CAPTURE(getRpc, unix, kUnix)->UseRealTime();
-
-// Keeps the median of each benchmark while the console shows them.
-class MedianReporter final : public benchmark::ConsoleReporter {
- public:
-  void ReportRuns(const std::vector<Run>& runs) override {
-    ConsoleReporter::ReportRuns(runs);
-    for (const Run& run : runs) {
-      if (run.error_occurred || run.run_type != Run::RT_Iteration) continue;
-      const auto iterations = static_cast<double>(run.iterations);
-      samples[run.run_name.function_name + "/" + run.run_name.args].push_back(
-          {run.real_accumulated_time / iterations, run.cpu_accumulated_time / iterations});
-    }
-  }
-
-  struct Sample {
-    double real_s, cpu_s;
-  };
-  std::map<std::string, std::vector<Sample>> samples;
-
-  double median(const std::string& name, double Sample::*field) const {
-    for (const auto& [key, list] : samples) {
-      if (key.rfind(name, 0) != 0) continue;
-      std::vector<double> values;
-      for (const Sample& s : list) values.push_back(s.*field);
-      std::sort(values.begin(), values.end());
-      return values[values.size() / 2];
-    }
-    return 0;
-  }
-};
-
-void printRatios(const MedianReporter& reporter) {
+void registerAll() {
   const struct {
-    const char* what;
     const char* name;
-    double per;  // divides the time of one iteration
-    bool rate;   // the ratio is of rates, larger is better
-    const char* goal;
-  } rows[] = {
-      {"round trip", "roundTrip", 1, false, "<= 1.2"},
-      {"launch, 16 KiB batches", "launches", kBatchesPerSync * kRecordsPerBatch, true, ">= 0.8"},
-      {"put 16 MiB", "put", 1, true, ">= 0.95"},
-      {"get 16 MiB", "get", 1, true, ">= 0.95"}};
-  std::printf("\n%-24s %-5s %12s %12s %12s %12s %7s  %s\n", "", "", "raw", "rpc", "raw cpu",
-              "rpc cpu", "ratio", "goal");
-  for (const auto& row : rows) {
-    for (const char* transport : {"tcp", "unix"}) {
-      const std::string name = row.name;
-      const auto at = [&](const char* side, double MedianReporter::Sample::*field) {
-        return reporter.median(name + side + "/" + transport, field) / row.per * 1e6;
-      };
-      const double raw = at("Raw", &MedianReporter::Sample::real_s);
-      const double rpc = at("Rpc", &MedianReporter::Sample::real_s);
-      if (raw == 0 || rpc == 0) continue;
-      std::printf("%-24s %-5s %9.3f us %9.3f us %9.3f us %9.3f us %7.2f  %s\n", row.what, transport,
-                  raw, rpc, at("Raw", &MedianReporter::Sample::cpu_s),
-                  at("Rpc", &MedianReporter::Sample::cpu_s), row.rate ? raw / rpc : rpc / raw,
-                  row.goal);
+    void (*raw)(benchmark::State&, Transport);
+    void (*rpc)(benchmark::State&, Transport);
+  } tasks[] = {{"roundTrip", roundTripRaw, roundTripRpc},
+               {"launches", launchesRaw, launchesRpc},
+               {"put", putRaw, putRpc},
+               {"get", getRaw, getRpc}};
+  for (const auto& task : tasks) {
+    for (const Transport transport : {kTcp, kUnix}) {
+      const std::string name = std::string(task.name) + (transport == kTcp ? "Tcp" : "Unix");
+      benchmark::RegisterBenchmark((name + "Raw").c_str(), task.raw, transport)->UseRealTime();
+      benchmark::RegisterBenchmark(name.c_str(), task.rpc, transport)->UseRealTime();
     }
   }
 }
+
+const RatioRow kRows[] = {
+    {"round trip, tcp", "roundTripTcp", 1, false, "<= 1.2"},
+    {"round trip, unix", "roundTripUnix", 1, false, "<= 1.2"},
+    {"launch in 16 KiB batches, tcp", "launchesTcp", kBatchesPerSync* kRecordsPerBatch, true,
+     ">= 0.8"},
+    {"launch in 16 KiB batches, unix", "launchesUnix", kBatchesPerSync* kRecordsPerBatch, true,
+     ">= 0.8"},
+    {"put 16 MiB, tcp", "putTcp", 1, true, ">= 0.95"},
+    {"put 16 MiB, unix", "putUnix", 1, true, ">= 0.95"},
+    {"get 16 MiB, tcp", "getTcp", 1, true, ">= 0.95"},
+    {"get 16 MiB, unix", "getUnix", 1, true, ">= 0.95"},
+};
 
 }  // namespace
 }  // namespace farwarp::bench
 
 int main(int argc, char** argv) {
-  // Repetitions in random order, unless the user says otherwise (later flags win).
-  std::string repetitions = "--benchmark_repetitions=5", least = "--benchmark_min_time=0.2",
-              mixed = "--benchmark_enable_random_interleaving=true";
-  std::vector<char*> args = {argv[0], repetitions.data(), least.data(), mixed.data()};
-  args.insert(args.end(), argv + 1, argv + argc);
-  int count = static_cast<int>(args.size());
-  benchmark::Initialize(&count, args.data());
-  if (benchmark::ReportUnrecognizedArguments(count, args.data())) return 1;
+  farwarp::bench::registerAll();
   farwarp::bench::MedianReporter reporter;
-  benchmark::RunSpecifiedBenchmarks(&reporter);
-  farwarp::bench::printRatios(reporter);
-  std::fflush(stdout);
+  if (!farwarp::bench::runBenchmarks(argc, argv, reporter)) return 1;
+  farwarp::bench::printRatios(reporter, farwarp::bench::kRows);
   return 0;
 }
