@@ -35,13 +35,17 @@ CUresult Downloads::issueChunk(Download& download) {
   if (chunk.buffer == nullptr) return CUDA_ERROR_OUT_OF_MEMORY;
   chunk.length = static_cast<uint32_t>(
       std::min<uint64_t>(kStagingBufferBytes, download.bytes - download.issued));
-  CUresult result = driver_.cuMemcpyDtoHAsync_v2(chunk.buffer, download.source + download.issued,
-                                                 chunk.length, download.stream);
-  if (result != CUDA_SUCCESS) {
-    pool_.give(chunk.buffer);
-    return result;
+  const DeviceBox::Outcome copied =
+      download.source.read(driver_, download.issued, {chunk.buffer, chunk.length}, download.stream);
+  if (copied.result != CUDA_SUCCESS) {
+    if (copied.begun) {
+      pool_.giveAfter(download.context, download.stream, chunk.buffer);
+    } else {
+      pool_.give(chunk.buffer);
+    }
+    return copied.result;
   }
-  result = waits_.mark(download.context, download.stream, chunk.marker);
+  const CUresult result = waits_.mark(download.context, download.stream, chunk.marker);
   if (result != CUDA_SUCCESS)
     return result;  // the device may still write: the buffer is not reused
   download.chunks.emplace(download.issued / kStagingBufferBytes, chunk);
@@ -49,12 +53,12 @@ CUresult Downloads::issueChunk(Download& download) {
   return CUDA_SUCCESS;
 }
 
-CUresult Downloads::startWaited(uint64_t transfer, CUdeviceptr source, uint64_t bytes,
-                                CUstream stream, std::function<void(CUresult)> started) {
+CUresult Downloads::startWaited(uint64_t transfer, const DeviceBox& source, CUstream stream,
+                                std::function<void(CUresult)> started) {
   auto download = std::make_shared<Download>();
   download->id = transfer;
   download->source = source;
-  download->bytes = bytes;
+  download->bytes = source.bytes();
   download->stream = stream;
   download->context = contexts_.current();
   if (CUresult r = issueChunk(*download); r != CUDA_SUCCESS) return r;
@@ -65,16 +69,15 @@ CUresult Downloads::startWaited(uint64_t transfer, CUdeviceptr source, uint64_t 
   return CUDA_SUCCESS;
 }
 
-CUresult Downloads::startAsync(uint64_t transfer, CUdeviceptr source, uint64_t bytes,
-                               CUstream stream) {
+CUresult Downloads::startAsync(uint64_t transfer, const DeviceBox& source, CUstream stream) {
   auto download = std::make_shared<Download>();
   download->id = transfer;
   download->source = source;
-  download->bytes = bytes;
+  download->bytes = source.bytes();
   download->stream = stream;
   download->context = contexts_.current();
   downloads_.emplace(transfer, download);
-  while (download->issued < bytes) {
+  while (download->issued < download->bytes) {
     if (CUresult r = issueChunk(*download); r != CUDA_SUCCESS) {
       // What was issued is written to buffers that come back when the stream has passed.
       for (auto& [index, chunk] : download->chunks) {

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "gpud/worker/contexts.h"
+#include "gpud/worker/device_box.h"
 #include "gpud/worker/staging_pool.h"
 #include "gpud/worker/waits.h"
 #include "protocol/server_connection.h"
@@ -37,17 +38,16 @@ class Downloads {
   // many.
   bool mayStart(uint64_t transfer, uint64_t bytes) const;
 
-  // Issues the copy of [source, source + bytes) in `stream` as `transfer`; the current context owns
-  // the stream. `started` is called on the loop, with the result, when the first bytes are there or
-  // the copy failed. Returns what the driver said to the first part; `started` is not called when
-  // that is an error.
-  [[nodiscard]] CUresult startWaited(uint64_t transfer, CUdeviceptr source, uint64_t bytes,
-                                     CUstream stream, std::function<void(CUresult)> started);
+  // Issues the copy of `source` in `stream` as `transfer`; the current context owns the stream.
+  // `started` is called on the loop, with the result, when the first bytes are there or the copy
+  // failed. Returns what the driver said to the first part; `started` is not called when that is an
+  // error.
+  [[nodiscard]] CUresult startWaited(uint64_t transfer, const DeviceBox& source, CUstream stream,
+                                     std::function<void(CUresult)> started);
 
   // The same for a copy that nobody waits for. CUDA_ERROR_OUT_OF_MEMORY when it cannot be staged
   // whole.
-  [[nodiscard]] CUresult startAsync(uint64_t transfer, CUdeviceptr source, uint64_t bytes,
-                                    CUstream stream);
+  [[nodiscard]] CUresult startAsync(uint64_t transfer, const DeviceBox& source, CUstream stream);
 
   // Async downloads that are complete now and were not fetched yet. Each is told again until it was
   // fetched: of two threads of the client, the one that is told first may act last.
@@ -78,7 +78,7 @@ class Downloads {
   };
   struct Download {
     uint64_t id = 0;
-    CUdeviceptr source = 0;
+    DeviceBox source;
     uint64_t bytes = 0;
     CUstream stream = nullptr;
     CUcontext context = nullptr;

@@ -82,20 +82,21 @@ Uploads::Progress Uploads::takeWhole(uint64_t transfer, uint64_t bytes, std::spa
       });
 }
 
-Uploads::Progress Uploads::copyToDevice(uint64_t transfer, CUdeviceptr destination, uint64_t bytes,
+Uploads::Progress Uploads::copyToDevice(uint64_t transfer, const DeviceBox& destination,
                                         CUstream stream, CUresult& result) {
   result = CUDA_SUCCESS;
   const auto known = uploads_.find(transfer);
   CUresult failure = known == uploads_.end() ? CUDA_SUCCESS : known->second.failure;
-  const Progress progress = consume(
-      transfer, bytes, [&](std::span<const std::byte> part, uint64_t offset, StagingBuffer buffer) {
-        if (failure != CUDA_SUCCESS) return true;
-        failure =
-            driver_.cuMemcpyHtoDAsync_v2(destination + offset, part.data(), part.size(), stream);
-        if (failure != CUDA_SUCCESS) return true;
-        pool_.giveAfter(contexts_.current(), stream, buffer);
-        return false;
-      });
+  const Progress progress =
+      consume(transfer, destination.bytes(),
+              [&](std::span<const std::byte> part, uint64_t offset, StagingBuffer buffer) {
+                if (failure != CUDA_SUCCESS) return true;
+                const DeviceBox::Outcome copied = destination.write(driver_, offset, part, stream);
+                failure = copied.result;
+                if (!copied.begun) return true;
+                pool_.giveAfter(contexts_.current(), stream, buffer);
+                return false;
+              });
   // After an error the rest of the bytes is taken and dropped: it was sent before the client knows.
   if (progress == Progress::waiting) uploads_[transfer].failure = failure;
   if (progress == Progress::complete) result = failure;

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "gpud/worker/contexts.h"
+#include "gpud/worker/device_box.h"
 #include "gpud/worker/staging_pool.h"
 
 namespace farwarp::worker {
@@ -45,8 +46,9 @@ class Uploads {
   // Takes a transfer whole, once all of it is there. `out` gets `bytes` bytes.
   Progress takeWhole(uint64_t transfer, uint64_t bytes, std::span<std::byte> out);
 
-  // Copies a transfer to the device in `stream`. `result` is meaningful when complete.
-  Progress copyToDevice(uint64_t transfer, CUdeviceptr destination, uint64_t bytes, CUstream stream,
+  // Copies a transfer, of as many bytes as `destination` takes, to the device in `stream`. `result`
+  // is meaningful when complete.
+  Progress copyToDevice(uint64_t transfer, const DeviceBox& destination, CUstream stream,
                         CUresult& result);
 
   size_t transfers() const { return uploads_.size(); }

@@ -6,17 +6,6 @@
 namespace farwarp::client {
 namespace {
 
-// How much the client knows about a device address.
-enum class Place { inside, outside, unknown };
-
-// An address that is in no known allocation may still be good (memory that a kernel told the
-// program of); gpud's driver decides then, and the call waits for its word.
-Place placeOf(Client& client, CUdeviceptr address, size_t bytes) {
-  const std::optional<Allocation> memory = client.allocations.findDevice(address);
-  if (!memory) return Place::unknown;
-  return bytes <= memory->bytes - (address - memory->base) ? Place::inside : Place::outside;
-}
-
 // Waits for one copy's stream, in the context that it was started in.
 CUresult waitForStream(CallScope& outer, const Transfers::Pending& pending) {
   outer.thread().contexts.push_back(pending.context);
@@ -55,11 +44,6 @@ CUresult sendUpload(CallScope& scope, Args& args, const void* from, size_t bytes
   return scope.call(args, reply);
 }
 
-bool isPinned(Client& client, const void* start, size_t bytes) {
-  const std::optional<Allocation> memory = client.allocations.findHost(idOf(start));
-  return memory && bytes <= memory->bytes - (idOf(start) - memory->base);
-}
-
 // Into pageable memory, or any memory of a synchronous copy: the bytes are there on return.
 CUresult downloadNow(CallScope& scope, void* to, CUdeviceptr from, size_t bytes, uint64_t stream) {
   scope.sendAs(CallId::cuMemcpyDtoH_v2);
@@ -93,17 +77,34 @@ CUresult downloadLater(CallScope& scope, void* to, CUdeviceptr from, size_t byte
   pending.bytes = bytes;
   pending.stream = stream;
   pending.flags = flags;
-  pending.context = scope.thread().current();
-  while (!transfers.add(args.transfer, pending)) {
-    const auto oldest = transfers.findAny();
-    if (oldest) FARWARP_TRY(settle(scope, oldest->first, oldest->second));
-  }
+  FARWARP_TRY(announce(scope, args.transfer, pending));
   const CUresult result = scope.submit(args);
   if (result != CUDA_SUCCESS) transfers.forget(args.transfer);
   return result;
 }
 
 }  // namespace
+
+Place placeOf(Client& client, CUdeviceptr address, size_t bytes) {
+  const std::optional<Allocation> memory = client.allocations.findDevice(address);
+  if (!memory) return Place::unknown;
+  return bytes <= memory->bytes - (address - memory->base) ? Place::inside : Place::outside;
+}
+
+bool isPinned(Client& client, const void* start, size_t bytes) {
+  const std::optional<Allocation> memory = client.allocations.findHost(idOf(start));
+  return memory && bytes <= memory->bytes - (idOf(start) - memory->base);
+}
+
+CUresult announce(CallScope& scope, uint64_t transfer, Transfers::Pending pending) {
+  Transfers& transfers = scope.client().transfers;
+  pending.context = scope.thread().current();
+  while (!transfers.add(transfer, pending)) {
+    const auto oldest = transfers.findAny();
+    if (oldest) FARWARP_TRY(settle(scope, oldest->first, oldest->second));
+  }
+  return CUDA_SUCCESS;
+}
 
 CUresult settlePending(CallScope& scope, const void* start, size_t bytes) {
   while (const auto overlap = scope.client().transfers.findOverlap(start, bytes)) {

@@ -18,6 +18,19 @@ struct CopyWhere {
                                     const CopyWhere& where);
 [[nodiscard]] CUresult copyToHost(void* to, CUdeviceptr from, size_t bytes, const CopyWhere& where);
 
+// How much the client knows about a device address. One that is in no known allocation may still be
+// good (memory that a kernel told the program of); gpud's driver decides then, and the call waits
+// for its word.
+enum class Place { inside, outside, unknown };
+[[nodiscard]] Place placeOf(Client& client, CUdeviceptr address, size_t bytes);
+
+// True when the range is page-locked memory, to which a copy may come later.
+[[nodiscard]] bool isPinned(Client& client, const void* start, size_t bytes);
+
+// Announces a copy into pinned memory that nobody waits for. `pending` has all but its context.
+// When there are too many, waits for one.
+[[nodiscard]] CUresult announce(CallScope& scope, uint64_t transfer, Transfers::Pending pending);
+
 // Waits until no copy from the device into [start, start + bytes) is on its way any more. `scope`
 // was entered.
 [[nodiscard]] CUresult settlePending(CallScope& scope, const void* start, size_t bytes);

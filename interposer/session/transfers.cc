@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 namespace farwarp::client {
@@ -31,8 +32,13 @@ void Transfers::place(uint64_t number, const Pending& pending, wire::ClientConne
   // A failure here means that the connection died, which every later call reports, or that gpud
   // refused a number it named itself; the destination's content is undefined then, as after a
   // failed copy.
-  std::span<std::byte> to(static_cast<std::byte*>(pending.destination), pending.bytes);
-  static_cast<void>(connection.get(number, to));
+  auto* destination = static_cast<std::byte*>(pending.destination);
+  if (pending.box.empty()) {
+    static_cast<void>(connection.get(number, {destination, pending.bytes}));
+  } else {
+    const Rows rows{reinterpret_cast<uint64_t>(destination), pending.pitch, pending.slice_rows};
+    static_cast<void>(fetchRows(connection, number, rows, pending.box));
+  }
   finished(number);
 }
 
@@ -82,6 +88,20 @@ std::optional<std::pair<uint64_t, Transfers::Pending>> Transfers::findAny() cons
   std::lock_guard lock(mutex_);
   if (pending_.empty()) return std::nullopt;
   return *pending_.begin();
+}
+
+wire::Trouble fetchRows(wire::ClientConnection& connection, uint64_t number, const Rows& to,
+                        const CopyBox& box) {
+  if (isLinear(to, box)) {
+    return connection.get(number, {reinterpret_cast<std::byte*>(to.address), box.bytes()});
+  }
+  // Not through a vector, which would clear the memory first.
+  const std::unique_ptr<std::byte[]> packed(new std::byte[box.bytes()]);
+  const wire::Trouble trouble = connection.get(number, {packed.get(), box.bytes()});
+  if (trouble == wire::Trouble::none) {
+    copyRows(to, {reinterpret_cast<uint64_t>(packed.get()), box.width, box.height}, box);
+  }
+  return trouble;
 }
 
 }  // namespace farwarp::client

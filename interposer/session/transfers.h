@@ -13,6 +13,7 @@
 #include <span>
 #include <unordered_map>
 
+#include "driver/copy_shape.h"
 #include "protocol/client_connection.h"
 
 namespace farwarp::client {
@@ -26,7 +27,12 @@ class Transfers {
   // flags and context). False when kPendingTransfersMax are pending: wait for one first.
   struct Pending {
     void* destination = nullptr;
-    size_t bytes = 0;
+    size_t bytes = 0;  // from the first byte to behind the last
+    // The bytes that come, row after row, go to rows of this box from `destination` on; an empty
+    // box is one run of bytes.
+    CopyBox box{};
+    uint64_t pitch = 0;
+    uint64_t slice_rows = 0;
     uint64_t stream = 0;
     uint16_t flags = 0;
     CUcontext context = nullptr;
@@ -61,5 +67,10 @@ class Transfers {
   std::condition_variable placed_;
   std::unordered_map<uint64_t, Pending> pending_;
 };
+
+// Fetches the packed bytes of a transfer into the rows of a box; what lies between them is not
+// touched. As ClientConnection::get otherwise.
+wire::Trouble fetchRows(wire::ClientConnection& connection, uint64_t number, const Rows& to,
+                        const CopyBox& box);
 
 }  // namespace farwarp::client

@@ -1,4 +1,5 @@
 // Device memory, and copies between it and the client.
+#include "gpud/worker/calls/copies.h"
 #include "gpud/worker/session.h"
 #include "worker_dispatch_gen.h"
 
@@ -50,41 +51,11 @@ void cuMemFree_v2(Session& session, CallContext& call, const wire::Args_cuMemFre
   call.finish(session.driver().cuMemFree_v2(args.address));
 }
 
-namespace {
-
-// Copies the record's bytes, or those of its transfer, to the device in `stream`. `host_waits`:
-// CUDA has the program wait for this copy, so what it issues next may rely on it.
-template <typename Args>
-void copyToDevice(Session& session, CallContext& call, const Args& args, CUstream stream,
-                  bool host_waits) {
-  CUresult result = CUDA_SUCCESS;
-  if (args.transfer != 0) {
-    switch (session.uploads().copyToDevice(args.transfer, args.dst, args.bytes, stream, result)) {
-      case Uploads::Progress::waiting:
-        return call.stall();
-      case Uploads::Progress::malformed:
-        return call.malformed("The transfer's bytes do not add up.");
-      case Uploads::Progress::complete:
-        break;
-    }
-  } else {
-    if (args.data.size() != args.bytes || args.bytes > wire::kInlineDataMax) {
-      return call.malformed("The copy's bytes do not add up.");
-    }
-    // The source is pageable memory, which the driver has read when the call returns.
-    result = session.driver().cuMemcpyHtoDAsync_v2(args.dst, args.data.data(), args.bytes, stream);
-  }
-  if (host_waits && result == CUDA_SUCCESS) session.contexts().copyIssued(stream);
-  call.finish(result);
-}
-
-}  // namespace
-
 void cuMemcpyHtoD_v2(Session& session, CallContext& call, const wire::Args_cuMemcpyHtoD_v2& args) {
   CUstream stream = nullptr;
   const CUresult result = session.resolveStream(0, call.header, &stream);
   if (result != CUDA_SUCCESS) return call.finish(result);
-  copyToDevice(session, call, args, stream, true);
+  copyFromClient(session, call, {args.dst, args.bytes}, {args.transfer, args.data}, stream, true);
 }
 
 void cuMemcpyHtoDAsync_v2(Session& session, CallContext& call,
@@ -92,56 +63,15 @@ void cuMemcpyHtoDAsync_v2(Session& session, CallContext& call,
   CUstream stream = nullptr;
   const CUresult result = session.resolveStream(args.stream, call.header, &stream);
   if (result != CUDA_SUCCESS) return call.finish(result);
-  copyToDevice(session, call, args, stream, false);
+  copyFromClient(session, call, {args.dst, args.bytes}, {args.transfer, args.data}, stream, false);
 }
-
-namespace {
-
-// A few bytes travel in the reply itself.
-void copySmallToHost(Session& session, CallContext& call, const wire::Args_cuMemcpyDtoH_v2& args,
-                     CUstream stream) {
-  const CUcontext context = session.contexts().current();
-  const StagingBuffer buffer = session.staging().take(context);
-  if (buffer == nullptr) return call.finish(CUDA_ERROR_OUT_OF_MEMORY);
-  CUresult result = session.driver().cuMemcpyDtoHAsync_v2(buffer, args.src, args.bytes, stream);
-  Marker marker;
-  if (result == CUDA_SUCCESS) result = session.waits().mark(context, stream, marker);
-  if (result != CUDA_SUCCESS) {
-    session.staging().give(buffer);
-    return call.finish(result);
-  }
-  const size_t bytes = args.bytes;
-  Completion completion = call.detach();
-  session.waits().whenReached(
-      marker, [&session, marker, buffer, bytes, completion](CUresult reached) mutable {
-        session.waits().release(marker);
-        wire::Reply_cuMemcpyDtoH_v2 reply;
-        reply.data = {buffer, bytes};
-        completion.finish(reached, reply);
-        session.staging().give(buffer);
-      });
-}
-
-}  // namespace
 
 void cuMemcpyDtoH_v2(Session& session, CallContext& call, const wire::Args_cuMemcpyDtoH_v2& args) {
   CUstream stream = nullptr;
-  CUresult result = session.resolveStream(args.stream, call.header, &stream);
+  const CUresult result = session.resolveStream(args.stream, call.header, &stream);
   if (result != CUDA_SUCCESS) return call.finish(result);
-  if (args.transfer == 0) {
-    if (args.bytes > wire::kInlineDataMax)
-      return call.malformed("The copy is too long for a reply.");
-    return copySmallToHost(session, call, args, stream);
-  }
-  if (!session.downloads().mayStart(args.transfer, args.bytes)) {
-    return call.malformed("The transfer may not be started.");
-  }
-  Completion completion = call.detach();
-  result = session.downloads().startWaited(
-      args.transfer, args.src, args.bytes, stream, [completion](CUresult started) mutable {
-        completion.finish(started, wire::Reply_cuMemcpyDtoH_v2{});
-      });
-  if (result != CUDA_SUCCESS) completion.finish(result);
+  copyToClient<wire::Reply_cuMemcpyDtoH_v2>(session, call, {args.src, args.bytes}, args.transfer,
+                                            stream);
 }
 
 void cuMemcpyDtoHAsync_v2(Session& session, CallContext& call,
@@ -149,10 +79,7 @@ void cuMemcpyDtoHAsync_v2(Session& session, CallContext& call,
   CUstream stream = nullptr;
   const CUresult result = session.resolveStream(args.stream, call.header, &stream);
   if (result != CUDA_SUCCESS) return call.finish(result);
-  if (!session.downloads().mayStart(args.transfer, args.bytes)) {
-    return call.malformed("The transfer may not be started.");
-  }
-  call.finish(session.downloads().startAsync(args.transfer, args.src, args.bytes, stream));
+  copyToClientLater(session, call, {args.src, args.bytes}, args.transfer, stream);
 }
 
 }  // namespace farwarp::worker::calls

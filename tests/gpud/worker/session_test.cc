@@ -590,6 +590,36 @@ TEST_F(SessionTest, MalformedBatchesEndTheSessionWithAReason) {
   }
 }
 
+TEST_F(SessionTest, CopiesOfImpossibleRowsEndTheSession) {
+  wire::Args_cuMemcpy3D_v2 good;
+  good.dst = 0x10000, good.dst_pitch = 16, good.dst_rows = 4;
+  good.width = 8, good.height = 4, good.depth = 2;
+  const std::vector<std::byte> data(8 * 4 * 2);
+  good.data = data;
+  using Spoil = std::function<void(wire::Args_cuMemcpy3D_v2&)>;
+  const Spoil cases[] = {
+      [](auto& args) { args.width = 0; },
+      [](auto& args) { args.width = ~uint64_t{0}; },
+      [](auto& args) { args.dst_pitch = 7; },
+      [](auto& args) { args.dst_rows = 3; },
+      [](auto& args) { args.depth = uint64_t{1} << 62; },
+      [](auto& args) { args.dst = ~uint64_t{0} - 20; },
+      [](auto& args) { args.height = 5; },                  // more than the bytes that came
+      [](auto& args) { args.data = args.data.first(63); },  // fewer
+      [](auto& args) { args.src = args.dst, args.src_pitch = 4; },
+  };
+  for (const Spoil& spoil : cases) {
+    start();
+    wire::Args_cuMemcpy3D_v2 args = good;
+    spoil(args);
+    EXPECT_FALSE(call(CallId::cuMemcpy3D_v2, args).answered);
+    runUntil([&] { return ended_; });
+    EXPECT_THAT(endReason(), HasSubstr("cuMemcpy3D_v2"));
+  }
+  start();
+  EXPECT_EQ(call(CallId::cuMemcpy3D_v2, good).result(), CUDA_SUCCESS);
+}
+
 TEST_F(SessionTest, IdsThatAreTakenEndTheSession) {
   wire::Args_cuStreamCreate args;
   args.phStream = HandleId(HandleType::stream, 1, 1).bits;
