@@ -12,6 +12,14 @@ CUresult give(void* data, Value value) {
   return CUDA_SUCCESS;
 }
 
+CUresult givePool(const Allocation& memory, void* data) {
+  CUmemoryPool pool = handleOf<CUmemoryPool>(memory.pool);
+  if (memory.stream_ordered && pool == nullptr) {
+    FARWARP_TRY(calls::cuDeviceGetDefaultMemPool(&pool, memory.device));
+  }
+  return give(data, pool);
+}
+
 // One attribute of memory that is known. Attributes that do not apply give
 // CUDA_ERROR_INVALID_VALUE.
 CUresult attributeOf(const Allocation& memory, uint64_t address, CUpointer_attribute attribute,
@@ -47,7 +55,7 @@ CUresult attributeOf(const Allocation& memory, uint64_t address, CUpointer_attri
     case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES:
       return give<uint64_t>(data, 0);
     case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
-      return give<CUmemoryPool>(data, nullptr);
+      return givePool(memory, data);
     case CU_POINTER_ATTRIBUTE_IS_MANAGED:
     case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
     case CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE:

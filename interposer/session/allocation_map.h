@@ -30,8 +30,10 @@ struct Allocation {
   uint32_t flags = 0;   // as given to cuMemHostAlloc or cuMemHostRegister
   uint64_t buffer = 0;  // CU_POINTER_ATTRIBUTE_BUFFER_ID: never used twice in a process
   bool sync_memops = false;
-  bool global = false;  // a module's variable: ends with its module, cannot be freed
-  uint64_t owner = 0;   // the module or library of a global
+  bool global = false;          // a module's variable: ends with its module, cannot be freed
+  uint64_t owner = 0;           // the module or library of a global
+  bool stream_ordered = false;  // from a memory pool; belongs to no context
+  uint64_t pool = 0;            // handle of that pool, 0 for the device's default one
 };
 
 class AllocationMap {

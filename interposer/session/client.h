@@ -1,8 +1,8 @@
 // The root of everything the client library keeps for the process.
 //
 // There is one, made by the first CUDA call and never destroyed: runtimes in shared libraries call
-// in after static destructors have run. Lock order: Contexts::transitions or Image::mutex, then the
-// session log's lock; all others are leaves.
+// in after static destructors have run. Lock order: Contexts::transitions, MemoryPools::transitions
+// or Image::mutex, then the session log's lock; all others are leaves.
 #pragma once
 
 #include <cuda.h>
@@ -19,6 +19,7 @@
 #include "interposer/session/event_log.h"
 #include "interposer/session/handle_table.h"
 #include "interposer/session/images.h"
+#include "interposer/session/memory_pools.h"
 #include "interposer/session/options.h"
 #include "interposer/session/session_log.h"
 #include "interposer/session/transfers.h"
@@ -62,6 +63,7 @@ class Client final : public DriverFront {
   Devices devices;
   HandleTable handles;
   AllocationMap allocations;
+  MemoryPools memory_pools;
   Contexts contexts{handles};
   Transfers transfers;
   ImageGraveyard graveyard;

@@ -11,6 +11,8 @@ Device::Device(const wire::DeviceSnapshot& snapshot) : snapshot_(snapshot) {
     values_[static_cast<size_t>(attribute.id)] = attribute.value;
     known_.set(static_cast<size_t>(attribute.id));
   }
+  // Pools whose memory other processes could open are not forwarded, whatever the device can do.
+  values_[CU_DEVICE_ATTRIBUTE_MEMPOOL_SUPPORTED_HANDLE_TYPES] = CU_MEM_HANDLE_TYPE_NONE;
   auto limit = [this](CUdevice_attribute name) {
     return static_cast<uint32_t>(std::max(0, value(name)));
   };

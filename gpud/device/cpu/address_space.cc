@@ -164,6 +164,14 @@ bool AddressSpace::release(uint64_t begin, MemoryKind kind, uint64_t number) {
   return true;
 }
 
+void AddressSpace::resize(uint64_t begin, uint64_t bytes) {
+  std::lock_guard lock(mutex_);
+  const auto at = placed_.find(begin);
+  if (at == placed_.end() || bytes > at->second.mapped_bytes) return;
+  at->second.allocation.bytes = bytes;
+  at->second.allocation.number = ++number_;
+}
+
 void AddressSpace::releaseContext(uint64_t context) {
   std::lock_guard lock(mutex_);
   for (auto at = placed_.begin(); at != placed_.end();) {

@@ -201,6 +201,10 @@ CUresult Device::attribute(CUdevice_attribute which, int* value) const {
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR:
       *value = config_.cc_minor;
       break;
+    // Of device memory, and for this process: no handle types.
+    case CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED:
+      *value = 1;
+      break;
     case CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH:
       *value = 1;
       break;
@@ -234,7 +238,7 @@ CUresult Device::attribute(CUdevice_attribute which, int* value) const {
     case CU_DEVICE_ATTRIBUTE_MEM_SYNC_DOMAIN_COUNT:
       *value = 1;
       break;
-    // Textures, arrays, managed and mapped memory, pools, virtual memory, IPC and the rest are not
+    // Textures, arrays, managed and mapped memory, virtual memory, IPC and the rest are not
     // there.
     default:
       *value = 0;

@@ -45,6 +45,7 @@ Driver::Driver() {
     primaries_.push_back(std::move(context));
   }
   primary_retains_.resize(config_.devices);
+  pools_ = std::make_unique<MemoryPools>(*this);
   installHiddenTables(*this);
 }
 

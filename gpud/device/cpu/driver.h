@@ -15,6 +15,7 @@
 #include "gpud/device/cpu/context.h"
 #include "gpud/device/cpu/device.h"
 #include "gpud/device/cpu/handle_table.h"
+#include "gpud/device/cpu/memory_pool.h"
 #include "gpud/device/cpu/objects.h"
 #include "gpud/device/cpu/scheduler.h"
 
@@ -43,6 +44,7 @@ class Driver final : public DriverFront {
 
   AddressSpace& memory() { return memory_; }
   Scheduler& scheduler() { return scheduler_; }
+  MemoryPools& pools() { return *pools_; }
   ptx::WorkerPool& pool();
   HandleTable<Context>& contexts() { return contexts_; }
   // Null when it is gone.
@@ -78,6 +80,7 @@ class Driver final : public DriverFront {
   Config config_;
   AddressSpace memory_;
   Scheduler scheduler_;
+  std::unique_ptr<MemoryPools> pools_;  // made when the devices are known
   std::vector<std::unique_ptr<Device>> devices_;
   std::vector<std::shared_ptr<Context>> primaries_;
   // Guards the counts; held while a primary context starts or ends. Recursive, because a runtime's

@@ -10,6 +10,8 @@ void cuStreamSynchronize(Session& session, CallContext& call,
   CUresult result = session.resolveStream(args.hStream, call.header, &stream);
   if (result != CUDA_SUCCESS) return call.finish(result);
   result = session.driver().cuStreamQuery(stream);
+  // Nothing to wait for, but a driver does its housekeeping (memory pools) when it is synchronized.
+  if (result == CUDA_SUCCESS) result = session.driver().cuStreamSynchronize(stream);
   if (result != CUDA_ERROR_NOT_READY) return call.finish(result);
   // A marker, not the stream: what other threads issue from now on is not waited for.
   Marker marker;

@@ -620,6 +620,40 @@ TEST_F(SessionTest, CopiesOfImpossibleRowsEndTheSession) {
   EXPECT_EQ(call(CallId::cuMemcpy3D_v2, good).result(), CUDA_SUCCESS);
 }
 
+TEST_F(SessionTest, NonsenseAboutMemoryPoolsEndsTheSession) {
+  const uint64_t id = HandleId(HandleType::memPool, 1, 1).bits;
+  wire::Args_cuMemPoolCreate create;
+  create.pool = id;
+  const int32_t devices[] = {0, 0};
+  const uint32_t flags[] = {CU_MEM_ACCESS_FLAGS_PROT_READWRITE, 0xffffffff};
+
+  EXPECT_EQ(call(CallId::cuMemPoolCreate, create).result(), CUDA_SUCCESS);
+  EXPECT_FALSE(call(CallId::cuMemPoolCreate, create).answered);  // its id is taken
+  runUntil([&] { return ended_; });
+  EXPECT_THAT(endReason(), HasSubstr("cuMemPoolCreate"));
+
+  for (size_t count : {size_t{1}, size_t{2}}) {
+    start();
+    EXPECT_EQ(call(CallId::cuMemPoolCreate, create).result(), CUDA_SUCCESS);
+    wire::Args_cuMemPoolSetAccess access;
+    access.pool = id;
+    access.devices = std::span(devices, count);  // fewer than flags, or with flags that are none
+    access.flags = flags;
+    EXPECT_FALSE(call(CallId::cuMemPoolSetAccess, access).answered);
+    runUntil([&] { return ended_; });
+    EXPECT_THAT(endReason(), HasSubstr("cuMemPoolSetAccess"));
+  }
+
+  start();
+  wire::Args_cuMemFreeAsync free;
+  free.address = 0x1234;  // never allocated
+  EXPECT_EQ(call(CallId::cuMemFreeAsync, free).result(), CUDA_ERROR_INVALID_VALUE);
+  wire::Args_cuMemAllocFromPoolAsync allocate;
+  allocate.bytes = 16;
+  allocate.pool = id;  // of the session before
+  EXPECT_EQ(call(CallId::cuMemAllocFromPoolAsync, allocate).result(), CUDA_ERROR_INVALID_VALUE);
+}
+
 TEST_F(SessionTest, IdsThatAreTakenEndTheSession) {
   wire::Args_cuStreamCreate args;
   args.phStream = HandleId(HandleType::stream, 1, 1).bits;

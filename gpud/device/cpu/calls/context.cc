@@ -237,6 +237,7 @@ CUresult cuCtxSynchronize_v2(CUcontext handle) {
   if (CUresult r = findContext(handle, context); r != CUDA_SUCCESS) return r;
   if (!context->active()) return CUDA_ERROR_CONTEXT_IS_DESTROYED;
   context->synchronize();
+  Driver::get().pools().afterSynchronize();
   return context->error();
 }
 

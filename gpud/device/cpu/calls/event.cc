@@ -63,6 +63,7 @@ CUresult cuEventSynchronize(CUevent handle) {
   if (CUresult r = findEvent(handle, event); r != CUDA_SUCCESS) return r;
   const auto record = event->latest();
   if (record != nullptr) Driver::get().scheduler().wait({&record->mark, 1});
+  Driver::get().pools().afterSynchronize();
   return event->context->error();
 }
 

@@ -13,12 +13,17 @@ constexpr size_t kPitchAlign = 512;  // bytes
 CUresult allocate(Context& context, uint64_t bytes, MemoryKind kind, unsigned flags,
                   uint64_t& address) {
   if (bytes == 0) return CUDA_ERROR_INVALID_VALUE;
-  address = context.driver().memory().allocate({.bytes = bytes,
-                                                .kind = kind,
-                                                .context = context.number(),
-                                                .device = context.device().ordinal(),
-                                                .flags = flags},
-                                               context.device().memoryBytes());
+  const Allocation wanted{.bytes = bytes,
+                          .kind = kind,
+                          .context = context.number(),
+                          .device = context.device().ordinal(),
+                          .flags = flags};
+  Driver& driver = context.driver();
+  address = driver.memory().allocate(wanted, context.device().memoryBytes());
+  if (address == 0) {
+    driver.pools().releaseUnused(wanted.device, true);
+    address = driver.memory().allocate(wanted, context.device().memoryBytes());
+  }
   return address != 0 ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
@@ -36,6 +41,19 @@ CUresult freeMemory(uint64_t address, MemoryKind kind) {
   if (owner != nullptr) owner->synchronize();
   if (!driver.memory().release(address, kind, found.number)) return CUDA_ERROR_INVALID_VALUE;
   return owner != nullptr ? owner->error() : CUDA_SUCCESS;
+}
+
+// Frees memory of a pool, which belongs to no context, when all work of its device is over.
+CUresult freePooled(Context& current, uint64_t address) {
+  Driver& driver = current.driver();
+  Allocation found;
+  driver.memory().find(address, found);
+  for (const auto& context : driver.contexts().all()) {
+    if (context->active() && context->device().ordinal() == found.device) context->synchronize();
+  }
+  if (!driver.pools().freeIdle(address)) return CUDA_ERROR_INVALID_VALUE;
+  driver.pools().afterSynchronize();
+  return current.error();
 }
 
 // Finds the page-locked memory that holds `p`.
@@ -95,6 +113,9 @@ CUresult cuMemAllocPitch_v2(CUdeviceptr* out, size_t* pitch, size_t width_bytes,
 }
 
 CUresult cuMemFree_v2(CUdeviceptr address) {
+  std::shared_ptr<Context> context;
+  if (CUresult r = enter(context); r != CUDA_SUCCESS) return r;
+  if (context->driver().pools().poolOf(address) != nullptr) return freePooled(*context, address);
   return freeMemory(address, MemoryKind::device);
 }
 

@@ -119,6 +119,7 @@ CUresult cuStreamQuery(CUstream handle, uint16_t record_flags) {
   if (CUresult r = enterStream(handle, record_flags, use); r != CUDA_SUCCESS) return r;
   Scheduler& scheduler = Driver::get().scheduler();
   if (!scheduler.done(scheduler.tail(use.stream))) return CUDA_ERROR_NOT_READY;
+  Driver::get().pools().afterSynchronize();
   return use.context->error();
 }
 
@@ -127,6 +128,7 @@ CUresult cuStreamSynchronize(CUstream handle, uint16_t record_flags) {
   if (CUresult r = enterStream(handle, record_flags, use); r != CUDA_SUCCESS) return r;
   Scheduler& scheduler = Driver::get().scheduler();
   scheduler.wait(scheduler.tail(use.stream));
+  Driver::get().pools().afterSynchronize();
   return use.context->error();
 }
 

@@ -66,7 +66,7 @@ CUresult attributeOf(const Allocation& found, CUpointer_attribute which, CUdevic
       put<unsigned>(out, CU_POINTER_ATTRIBUTE_ACCESS_FLAG_READWRITE);
       break;
     case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
-      put<CUmemoryPool>(out, nullptr);
+      put<CUmemoryPool>(out, Driver::get().pools().poolOf(found.begin));
       break;
     case CU_POINTER_ATTRIBUTE_MAPPING_SIZE:
       put<size_t>(out, found.bytes);

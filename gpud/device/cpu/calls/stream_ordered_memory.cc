@@ -1,0 +1,181 @@
+// Stream-ordered allocation, and the pools of the devices.
+#include "cpu_calls_gen.h"
+#include "driver/pool_properties.h"
+#include "gpud/device/cpu/calls/enter.h"
+
+namespace farwarp::cpu::calls {
+namespace {
+
+MemoryPools& pools() {
+  return Driver::get().pools();
+}
+
+CUresult checkDevice(CUdevice device, const void* out) {
+  if (CUresult r = enter(); r != CUDA_SUCCESS) return r;
+  if (Driver::get().device(device) == nullptr) return CUDA_ERROR_INVALID_DEVICE;
+  return out == nullptr ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
+}
+
+// The device that a location names.
+CUresult deviceAt(const CUmemLocation* location, CUmemAllocationType type, CUdevice* device) {
+  if (CUresult r = enter(); r != CUDA_SUCCESS) return r;
+  if (CUresult r = checkPoolPlace(location, type); r != CUDA_SUCCESS) return r;
+  *device = location->id;
+  return CUDA_SUCCESS;
+}
+
+CUresult allocate(CUdeviceptr* out, size_t bytes, const CUmemoryPool* pool, CUstream stream,
+                  uint16_t record_flags) {
+  StreamUse use;
+  if (CUresult r = enterStream(stream, record_flags, use); r != CUDA_SUCCESS) return r;
+  if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  uint64_t address = 0;
+  const CUmemoryPool from =
+      pool != nullptr ? *pool : pools().currentOf(use.context->device().ordinal());
+  if (CUresult r = pools().allocate(from, bytes, use.stream, &address); r != CUDA_SUCCESS) return r;
+  *out = address;
+  return CUDA_SUCCESS;
+}
+
+}  // namespace
+
+CUresult cuMemAllocAsync(CUdeviceptr* out, size_t bytes, CUstream stream, uint16_t flags) {
+  return allocate(out, bytes, nullptr, stream, flags);
+}
+
+CUresult cuMemAllocFromPoolAsync(CUdeviceptr* out, size_t bytes, CUmemoryPool pool, CUstream stream,
+                                 uint16_t flags) {
+  return allocate(out, bytes, &pool, stream, flags);
+}
+
+CUresult cuMemFreeAsync(CUdeviceptr address, CUstream stream, uint16_t flags) {
+  StreamUse use;
+  if (CUresult r = enterStream(stream, flags, use); r != CUDA_SUCCESS) return r;
+  if (address == 0) return CUDA_ERROR_INVALID_VALUE;
+  if (pools().free(address, use.stream)) return CUDA_SUCCESS;
+  // Memory of cuMemAlloc: CUDA lets it be freed this way, and here the host waits for the stream.
+  AddressSpace& memory = Driver::get().memory();
+  Allocation found;
+  if (!memory.find(address, found) || found.begin != address || found.kind != MemoryKind::device) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  Scheduler& scheduler = Driver::get().scheduler();
+  scheduler.wait(scheduler.tail(use.stream));
+  return memory.release(address, MemoryKind::device, found.number) ? use.context->error()
+                                                                   : CUDA_ERROR_INVALID_VALUE;
+}
+
+CUresult cuMemPoolCreate(CUmemoryPool* pool, const CUmemPoolProps* properties) {
+  if (CUresult r = enter(); r != CUDA_SUCCESS) return r;
+  if (pool == nullptr || properties == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  if (CUresult r = checkPoolProperties(*properties); r != CUDA_SUCCESS) return r;
+  if (Driver::get().device(properties->location.id) == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  return pools().create(properties->location.id, properties->maxSize, pool);
+}
+
+CUresult cuMemPoolDestroy(CUmemoryPool pool) {
+  if (CUresult r = enter(); r != CUDA_SUCCESS) return r;
+  return pools().destroy(pool);
+}
+
+CUresult cuMemPoolTrimTo(CUmemoryPool pool, size_t bytes_kept) {
+  if (CUresult r = enter(); r != CUDA_SUCCESS) return r;
+  return pools().trim(pool, bytes_kept);
+}
+
+CUresult cuMemPoolSetAttribute(CUmemoryPool pool, CUmemPool_attribute attribute, void* value) {
+  if (CUresult r = enter(); r != CUDA_SUCCESS) return r;
+  const size_t bytes = poolAttributeBytes(attribute);
+  if (value == nullptr || bytes == 0) return CUDA_ERROR_INVALID_VALUE;
+  const uint64_t number = bytes == sizeof(int)
+                              ? static_cast<uint64_t>(*static_cast<int*>(value) != 0)
+                              : *static_cast<cuuint64_t*>(value);
+  return pools().set(pool, attribute, number);
+}
+
+CUresult cuMemPoolGetAttribute(CUmemoryPool pool, CUmemPool_attribute attribute, void* value) {
+  if (CUresult r = enter(); r != CUDA_SUCCESS) return r;
+  uint64_t number = 0;
+  if (value == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  if (CUresult r = pools().get(pool, attribute, &number); r != CUDA_SUCCESS) return r;
+  if (poolAttributeBytes(attribute) == sizeof(int)) {
+    *static_cast<int*>(value) = static_cast<int>(number);
+  } else {
+    *static_cast<cuuint64_t*>(value) = number;
+  }
+  return CUDA_SUCCESS;
+}
+
+// No device here may access another's memory, as cuDeviceCanAccessPeer says, and none may be kept
+// from its own.
+CUresult cuMemPoolSetAccess(CUmemoryPool handle, const CUmemAccessDesc* map, size_t count) {
+  if (CUresult r = enter(); r != CUDA_SUCCESS) return r;
+  const auto pool = pools().find(handle);
+  if (pool == nullptr || map == nullptr || count == 0) return CUDA_ERROR_INVALID_VALUE;
+  for (size_t i = 0; i < count; ++i) {
+    if (map[i].location.type != CU_MEM_LOCATION_TYPE_DEVICE ||
+        Driver::get().device(map[i].location.id) == nullptr) {
+      return CUDA_ERROR_INVALID_VALUE;
+    }
+    const bool none = map[i].flags == CU_MEM_ACCESS_FLAGS_PROT_NONE;
+    if (!none && map[i].flags != CU_MEM_ACCESS_FLAGS_PROT_READWRITE) {
+      return CUDA_ERROR_INVALID_VALUE;
+    }
+    const bool own = map[i].location.id == pool->device;
+    if (own && none) return CUDA_ERROR_INVALID_VALUE;
+    if (!own && !none) return CUDA_ERROR_PEER_ACCESS_UNSUPPORTED;
+  }
+  return CUDA_SUCCESS;
+}
+
+CUresult cuMemPoolGetAccess(CUmemAccess_flags* flags, CUmemoryPool handle,
+                            CUmemLocation* location) {
+  if (CUresult r = enter(); r != CUDA_SUCCESS) return r;
+  const auto pool = pools().find(handle);
+  if (flags == nullptr || pool == nullptr || location == nullptr ||
+      location->type != CU_MEM_LOCATION_TYPE_DEVICE ||
+      Driver::get().device(location->id) == nullptr) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  *flags = location->id == pool->device ? CU_MEM_ACCESS_FLAGS_PROT_READWRITE
+                                        : CU_MEM_ACCESS_FLAGS_PROT_NONE;
+  return CUDA_SUCCESS;
+}
+
+CUresult cuDeviceGetDefaultMemPool(CUmemoryPool* pool, CUdevice device) {
+  if (CUresult r = checkDevice(device, pool); r != CUDA_SUCCESS) return r;
+  *pool = pools().defaultOf(device);
+  return CUDA_SUCCESS;
+}
+
+CUresult cuDeviceGetMemPool(CUmemoryPool* pool, CUdevice device) {
+  if (CUresult r = checkDevice(device, pool); r != CUDA_SUCCESS) return r;
+  *pool = pools().currentOf(device);
+  return CUDA_SUCCESS;
+}
+
+CUresult cuDeviceSetMemPool(CUdevice device, CUmemoryPool pool) {
+  if (CUresult r = checkDevice(device, pool); r != CUDA_SUCCESS) return r;
+  return pools().setCurrent(device, pool);
+}
+
+CUresult cuMemGetDefaultMemPool(CUmemoryPool* pool, CUmemLocation* location,
+                                CUmemAllocationType type) {
+  CUdevice device = 0;
+  if (CUresult r = deviceAt(location, type, &device); r != CUDA_SUCCESS) return r;
+  return calls::cuDeviceGetDefaultMemPool(pool, device);
+}
+
+CUresult cuMemGetMemPool(CUmemoryPool* pool, CUmemLocation* location, CUmemAllocationType type) {
+  CUdevice device = 0;
+  if (CUresult r = deviceAt(location, type, &device); r != CUDA_SUCCESS) return r;
+  return calls::cuDeviceGetMemPool(pool, device);
+}
+
+CUresult cuMemSetMemPool(CUmemLocation* location, CUmemAllocationType type, CUmemoryPool pool) {
+  CUdevice device = 0;
+  if (CUresult r = deviceAt(location, type, &device); r != CUDA_SUCCESS) return r;
+  return calls::cuDeviceSetMemPool(device, pool);
+}
+
+}  // namespace farwarp::cpu::calls

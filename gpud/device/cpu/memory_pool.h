@@ -1,0 +1,106 @@
+// Stream-ordered allocation: pools that keep freed memory for later allocations, by CUDA's rules of
+// when one may get what another stream freed.
+#pragma once
+
+#include <cuda.h>
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "gpud/device/cpu/handle_table.h"
+#include "gpud/device/cpu/scheduler.h"
+
+namespace farwarp::cpu {
+
+class Driver;
+
+// All but the constants is guarded by MemoryPools' mutex.
+struct MemoryPool {
+  // Memory that was freed and may be used again behind `freed`.
+  struct FreeBlock {
+    uint64_t address;
+    Mark freed;
+  };
+
+  int device = 0;
+  uint64_t bytes_max = 0;  // 0: as much as the device has
+  bool is_default = false;
+  CUmemoryPool handle = nullptr;
+
+  bool destroyed = false;
+  std::array<uint64_t, CU_MEMPOOL_ATTR_USED_MEM_HIGH + 1> attributes{};
+  std::multimap<uint64_t, FreeBlock> free;  // by bytes
+};
+
+class MemoryPools {
+ public:
+  explicit MemoryPools(Driver& driver);
+
+  // Pools by handle. Null when there is none.
+  std::shared_ptr<MemoryPool> find(CUmemoryPool handle) const { return handles_.find(handle); }
+  CUmemoryPool defaultOf(int device) const {
+    return defaults_[static_cast<size_t>(device)]->handle;
+  }
+  CUmemoryPool currentOf(int device);
+  // CUDA_ERROR_INVALID_VALUE for a pool of another device.
+  CUresult setCurrent(int device, CUmemoryPool pool);
+
+  CUresult create(int device, uint64_t bytes_max, CUmemoryPool* pool);
+  // What is allocated stays until it is freed.
+  CUresult destroy(CUmemoryPool pool);
+
+  CUresult get(CUmemoryPool pool, CUmemPool_attribute attribute, uint64_t* value);
+  CUresult set(CUmemoryPool pool, CUmemPool_attribute attribute, uint64_t value);
+  // Gives back what is free and over `bytes_kept` of reserved memory.
+  CUresult trim(CUmemoryPool pool, uint64_t bytes_kept);
+
+  // Memory that may be used behind all that `stream` was given.
+  CUresult allocate(CUmemoryPool pool, uint64_t bytes, const std::shared_ptr<Stream>& stream,
+                    uint64_t* address);
+  // Ends an allocation behind all that the stream was given. False when none starts at `address`.
+  bool free(uint64_t address, const std::shared_ptr<Stream>& stream);
+  // The same when nothing uses the memory any more.
+  bool freeIdle(uint64_t address);
+
+  // The pool of an allocation; null when `address` is not the start of one.
+  CUmemoryPool poolOf(uint64_t address);
+
+  // The host has seen work end: what is over the release thresholds goes back.
+  void afterSynchronize();
+  // The device has no more memory: gives back all that is free. With `wait`, also what streams will
+  // have freed once they get there.
+  void releaseUnused(int device, bool wait);
+
+ private:
+  struct Live {
+    std::shared_ptr<MemoryPool> pool;
+    uint64_t capacity;
+  };
+  using Lock = std::unique_lock<std::mutex>;
+
+  std::shared_ptr<MemoryPool> add(int device, uint64_t bytes_max, bool is_default);
+  bool takeFree(MemoryPool& pool, uint64_t capacity, const std::shared_ptr<Stream>& stream,
+                MemoryPool::FreeBlock& out, uint64_t& out_capacity);
+  bool freeBehind(uint64_t address, const Mark& mark);
+  void releaseOver(MemoryPool& pool, uint64_t bytes_kept);
+  void forgetDestroyed();
+
+  Driver& driver_;
+  HandleTable<MemoryPool> handles_{7};
+  std::vector<std::shared_ptr<MemoryPool>> defaults_;  // by device; written once
+
+  std::mutex
+      mutex_;  // guards the rest and the pools; taken before the scheduler's and the memory's
+  std::vector<std::shared_ptr<MemoryPool>> pools_;    // destroyed ones that still have memory, too
+  std::vector<std::shared_ptr<MemoryPool>> current_;  // by device
+  std::unordered_map<uint64_t, Live> live_;           // by address
+  std::atomic<size_t> free_blocks_{0};
+};
+
+}  // namespace farwarp::cpu
