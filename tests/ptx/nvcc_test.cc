@@ -142,5 +142,148 @@ TEST_F(Nvcc, DynamicSharedConstantsSwitchAndHeap) {
   EXPECT_EQ(out[12], 506);
 }
 
+// Small integers: their products and sums are exact in every type.
+template <class T>
+std::vector<int> fillMatrix(T* at, int count, int (*encode)(int), unsigned seed) {
+  std::vector<int> values(count);
+  for (int k = 0; k < count; ++k) {
+    seed = seed * 1664525 + 1013904223;
+    values[k] = static_cast<int>(seed >> 24) % 5 - 2;
+    at[k] = static_cast<T>(encode(values[k]));
+  }
+  return values;
+}
+int asHalf(int v) {
+  constexpr int kBits[] = {0xc000, 0xbc00, 0, 0x3c00, 0x4000};
+  return kBits[v + 2];
+}
+int asItself(int v) {
+  return v;
+}
+
+// c = a b + 1 for an m x n result; each matrix row by row, or by column where told.
+struct ProductShape {
+  int m, n, k;
+  bool a_by_column, b_by_column, c_by_column;
+};
+template <class C>
+void expectProduct(const ProductShape& s, const std::vector<int>& a, const std::vector<int>& b,
+                   const C* c, double (*decode)(C)) {
+  for (int i = 0; i < s.m; ++i) {
+    for (int j = 0; j < s.n; ++j) {
+      int want = 1;
+      for (int p = 0; p < s.k; ++p) {
+        want += a[s.a_by_column ? p * s.m + i : i * s.k + p] *
+                b[s.b_by_column ? j * s.k + p : p * s.n + j];
+      }
+      ASSERT_EQ(decode(c[s.c_by_column ? j * s.m + i : i * s.n + j]), want) << i << " " << j;
+    }
+  }
+}
+template <class C>
+double plain(C value) {
+  return value;
+}
+double halfValue(uint16_t bits) {
+  int exponent = bits >> 10 & 31;
+  double magnitude =
+      exponent == 0 ? (bits & 0x3ff) * 0x1p-24 : std::ldexp(1024 + (bits & 0x3ff), exponent - 25);
+  return (bits & 0x8000) != 0 ? -magnitude : magnitude;
+}
+
+TEST_F(Nvcc, WarpMatrixProducts) {
+  auto* h1 = device_.allocateArray<uint16_t>(512);
+  auto* h2 = device_.allocateArray<uint16_t>(512);
+  auto* floats = device_.allocateArray<float>(256);
+  auto a = fillMatrix(h1, 512, asHalf, 1), b = fillMatrix(h2, 512, asHalf, 2);
+  run("wmma16", {1}, {32}, h1, h2, floats);
+  expectProduct<float>({16, 16, 16, false, true, false}, a, b, floats, plain<float>);
+  auto* halves = device_.allocateArray<uint16_t>(256);
+  run("wmma32", {1}, {32}, h1, h2, halves);
+  expectProduct<uint16_t>({32, 8, 16, true, false, false}, a, b, halves, halfValue);
+  auto* c1 = device_.allocateArray<int8_t>(512);
+  auto* c2 = device_.allocateArray<int8_t>(512);
+  auto* ints = device_.allocateArray<int>(256);
+  a = fillMatrix(c1, 512, asItself, 3), b = fillMatrix(c2, 512, asItself, 4);
+  run("wmma8", {1}, {32}, c1, c2, ints);
+  expectProduct<int>({8, 32, 16, false, true, true}, a, b, ints, plain<int>);
+  auto* d1 = device_.allocateArray<double>(32);
+  auto* d2 = device_.allocateArray<double>(32);
+  auto* doubles = device_.allocateArray<double>(64);
+  a = fillMatrix(d1, 32, asItself, 5), b = fillMatrix(d2, 32, asItself, 6);
+  run("wmmad", {1}, {32}, d1, d2, doubles);
+  expectProduct<double>({8, 8, 4, false, true, false}, a, b, doubles, plain<double>);
+  auto* f1 = device_.allocateArray<float>(128);
+  auto* f2 = device_.allocateArray<float>(128);
+  a = fillMatrix(f1, 128, asItself, 7), b = fillMatrix(f2, 128, asItself, 8);
+  run("wmmat", {1}, {32}, f1, f2, floats);
+  expectProduct<float>({16, 16, 8, false, false, false}, a, b, floats, plain<float>);
+}
+
+TEST_F(Nvcc, SimdVideoInstructions) {
+  auto* in = device_.allocateArray<uint32_t>(64);
+  auto* out = device_.allocateArray<uint32_t>(192);
+  uint32_t seed = 11;
+  for (int k = 0; k < 64; ++k) in[k] = seed = seed * 1664525 + 1013904223;
+  run("simdVideo", {1}, {32}, in, out);
+  for (int t = 0; t < 32; ++t) {
+    uint32_t x = in[2 * t], y = in[2 * t + 1], want[6] = {0, 0, 0, 7, 0, 0};
+    for (int k = 0; k < 32; k += 8) {
+      int p = x >> k & 0xff, q = y >> k & 0xff;
+      int sum = static_cast<int8_t>(p) + static_cast<int8_t>(q);
+      want[0] |= static_cast<uint32_t>((p + q) & 0xff) << k;
+      want[1] |= static_cast<uint32_t>(std::abs(p - q)) << k;
+      want[3] += static_cast<uint32_t>(std::abs(p - q));
+      want[4] |= static_cast<uint32_t>(std::min(127, std::max(-128, sum)) & 0xff) << k;
+    }
+    for (int k = 0; k < 32; k += 16) {
+      int p = x >> k & 0xffff, q = y >> k & 0xffff;
+      int sum = static_cast<int16_t>(p) + static_cast<int16_t>(q);
+      want[2] |= static_cast<uint32_t>(std::min(32767, std::max(-32768, sum)) & 0xffff) << k;
+      want[5] |= static_cast<uint32_t>(std::abs(p - q)) << k;
+    }
+    for (int k = 0; k < 6; ++k) EXPECT_EQ(out[6 * t + k], want[k]) << t << " " << k;
+  }
+}
+
+TEST_F(Nvcc, BarriersOfTheLibraryAndBulkCopies) {
+  int* out = device_.allocateArray<int>(256);
+  run("blockBarrier", {1}, {256}, out);
+  for (int t = 0; t < 256; ++t) EXPECT_EQ(out[t], (t + 5 * 33) % 256 + 5);
+  int* in = device_.allocateArray<int>(256);
+  for (int t = 0; t < 256; ++t) in[t] = 3 * t;
+  run("bulk", {1}, {256}, in, out);
+  for (int t = 0; t < 256; ++t) EXPECT_EQ(out[t], 6 * t);
+}
+
+TEST_F(Nvcc, ClustersShareTheirSharedMemory) {
+  int* out = device_.allocateArray<int>(8);
+  LaunchShape shape;
+  shape.grid = {8};
+  shape.block = {32};
+  shape.cluster = {4};
+  LaunchResult r = module_.launchShape("clusterSum", shape, nullptr, out);
+  ASSERT_EQ(r.status, LaunchStatus::ok) << r.detail.message;
+  for (int b = 0; b < 8; ++b) EXPECT_EQ(out[b], (b < 4 ? 10 : 26) * 10 + b % 4);
+}
+
+TEST_F(Nvcc, EightBitFloats) {
+  float* in = device_.allocateArray<float>(64);
+  float* out = device_.allocateArray<float>(128);
+  for (int t = 0; t < 64; ++t)
+    in[t] = (t % 2 != 0 ? -1 : 1) * std::ldexp(1 + t % 5 / 8.0f, t / 3 - 10);
+  run("floats8", {1}, {64}, in, out);
+  auto rounded = [](float v, int mantissa_bits, int least_exponent, float most) {
+    int exponent = std::max(std::ilogb(v), least_exponent);
+    float unit = std::ldexp(1.0f, exponent - mantissa_bits);
+    float r = std::nearbyint(std::abs(v) / unit) * unit;
+    return std::copysign(std::min(r, most), v);
+  };
+  for (int t = 0; t < 64; ++t) {
+    EXPECT_EQ(out[2 * t], rounded(in[t], 3, -6, 448)) << in[t];
+    EXPECT_EQ(out[2 * t + 1], rounded(in[t], 2, -14, 57344)) << in[t];
+  }
+}
+
 }  // namespace
 }  // namespace farwarp::ptx

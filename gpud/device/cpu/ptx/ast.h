@@ -74,6 +74,7 @@ struct Operand {
   uint32_t index = 0;
   int64_t value = 0;
   std::string_view name;
+  std::string_view selector;  // parts of a register in video instructions: "b0", "h10"
   std::vector<Operand> items;
   int pair = -1;  // p|q: index in Instruction::pairs, -1 = none
 };

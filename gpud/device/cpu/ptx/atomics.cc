@@ -98,18 +98,41 @@ const Inst* atomic(Warp& w, const Inst* i) {
   return i + 1;
 }
 
+// f32 sums in global memory flush subnormal values, those in shared memory do not. aux: 1 global,
+// 2 generic, where the address decides.
+template <bool Returns>
+const Inst* atomicFloatAdd(Warp& w, const Inst* i) {
+  uint32_t mask = execMask(w, i);
+  if (mask == 0) return i + 1;
+  w.block->launch->executors->resolve(w, i, mask, sizeof(float));
+  const float* b = lanes<float>(w, i->b);
+  forLanes(mask, [&](uint32_t l) {
+    uint64_t offset = w.address[l] - reinterpret_cast<uint64_t>(w.shared);
+    bool flushes = i->aux == 1 || (i->aux == 2 && offset >= w.shared_bytes);
+    float old = exchangeLoop(reinterpret_cast<float*>(w.address[l]), [&](float value) {
+      if (!flushes) return value + b[l];
+      return common::flush(common::flush(value) + common::flush(b[l]));
+    });
+    if constexpr (Returns) lanes<float>(w, i->dst)[l] = old;
+  });
+  return i + 1;
+}
+
+template <bool Bfloat>
+uint16_t combineHalves(AtomicOp op, uint16_t x, uint16_t y) {
+  float a = Bfloat ? bfloatToFloat(x) : halfToFloat(x);
+  float b = Bfloat ? bfloatToFloat(y) : halfToFloat(y);
+  float r = op == AtomicOp::add ? a + b : op == AtomicOp::min ? std::fmin(a, b) : std::fmax(a, b);
+  return Bfloat ? floatToBfloat(r) : floatToHalf(r);
+}
+
 // Halves, packed or not. T: uint16_t or uint32_t.
 template <AtomicOp Op, class T, bool Bfloat>
 const Inst* atomicHalf(Warp& w, const Inst* i) {
   uint32_t mask = execMask(w, i);
   if (mask == 0) return i + 1;
   w.block->launch->executors->resolve(w, i, mask, sizeof(T));
-  auto combine = [](uint16_t x, uint16_t y) {
-    float a = Bfloat ? bfloatToFloat(x) : halfToFloat(x);
-    float b = Bfloat ? bfloatToFloat(y) : halfToFloat(y);
-    float r = Op == AtomicOp::add ? a + b : Op == AtomicOp::min ? std::fmin(a, b) : std::fmax(a, b);
-    return Bfloat ? floatToBfloat(r) : floatToHalf(r);
-  };
+  auto combine = [](uint16_t x, uint16_t y) { return combineHalves<Bfloat>(Op, x, y); };
   const T* b = lanes<T>(w, i->b);
   forLanes(mask, [&](uint32_t l) {
     T operand = b[l];
@@ -173,7 +196,7 @@ Handler halves(Type type) {
 Handler atomicHandler(AtomicOp op, Type type, bool returns) {
   switch (op) {
     case AtomicOp::add:
-      if (type == Type::f32) return pick<AtomicOp::add, float>(returns);
+      if (type == Type::f32) return returns ? atomicFloatAdd<true> : atomicFloatAdd<false>;
       if (type == Type::f64) return pick<AtomicOp::add, double>(returns);
       if (Handler handler = ordered<AtomicOp::add>(type, returns)) return handler;
       return halves<AtomicOp::add>(type);
@@ -199,6 +222,104 @@ Handler atomicHandler(AtomicOp op, Type type, bool returns) {
       return sizeOf(type) < 4 ? nullptr : bitwise<AtomicOp::xor_>(type, returns);
   }
   return nullptr;
+}
+
+namespace {
+
+template <AtomicOp Op, class T>
+void applyTo(uint64_t to, uint64_t from) {
+  T value;
+  std::memcpy(&value, reinterpret_cast<const void*>(from), sizeof(T));
+  apply<Op, T>(reinterpret_cast<T*>(to), value, value);
+}
+template <AtomicOp Op>
+bool applyOrdered(Type type, uint64_t to, uint64_t from) {
+  switch (type) {
+    case Type::u32:
+      return applyTo<Op, uint32_t>(to, from), true;
+    case Type::s32:
+      return applyTo<Op, int32_t>(to, from), true;
+    case Type::u64:
+      return applyTo<Op, uint64_t>(to, from), true;
+    case Type::s64:
+      return applyTo<Op, int64_t>(to, from), true;
+    case Type::f16:
+    case Type::bf16: {
+      uint16_t value;
+      std::memcpy(&value, reinterpret_cast<const void*>(from), 2);
+      exchangeLoop(reinterpret_cast<uint16_t*>(to), [&](uint16_t old) {
+        return type == Type::f16 ? combineHalves<false>(Op, old, value)
+                                 : combineHalves<true>(Op, old, value);
+      });
+      return true;
+    }
+    case Type::f32:
+      return Op == AtomicOp::add && (applyTo<AtomicOp::add, float>(to, from), true);
+    case Type::f64:
+      return Op == AtomicOp::add && (applyTo<AtomicOp::add, double>(to, from), true);
+    default:
+      return false;
+  }
+}
+template <AtomicOp Op>
+void applyBits(Type type, uint64_t to, uint64_t from) {
+  if (sizeOf(type) == 8)
+    applyTo<Op, uint64_t>(to, from);
+  else
+    applyTo<Op, uint32_t>(to, from);
+}
+
+}  // namespace
+
+bool canApply(AtomicOp op, Type type) {
+  bool whole = type == Type::u32 || type == Type::s32 || type == Type::u64 || type == Type::s64;
+  switch (op) {
+    case AtomicOp::add:
+      return whole || isFloat(type);
+    case AtomicOp::min:
+    case AtomicOp::max:
+      return whole || type == Type::f16 || type == Type::bf16;
+    case AtomicOp::inc:
+    case AtomicOp::dec:
+      return type == Type::u32;
+    case AtomicOp::and_:
+    case AtomicOp::or_:
+    case AtomicOp::xor_:
+      return type == Type::b32 || type == Type::b64;
+    default:
+      return false;
+  }
+}
+
+void atomicApply(AtomicOp op, Type type, uint64_t to, uint64_t from) {
+  switch (op) {
+    case AtomicOp::add:
+      applyOrdered<AtomicOp::add>(type, to, from);
+      break;
+    case AtomicOp::min:
+      applyOrdered<AtomicOp::min>(type, to, from);
+      break;
+    case AtomicOp::max:
+      applyOrdered<AtomicOp::max>(type, to, from);
+      break;
+    case AtomicOp::inc:
+      applyTo<AtomicOp::inc, uint32_t>(to, from);
+      break;
+    case AtomicOp::dec:
+      applyTo<AtomicOp::dec, uint32_t>(to, from);
+      break;
+    case AtomicOp::and_:
+      applyBits<AtomicOp::and_>(type, to, from);
+      break;
+    case AtomicOp::or_:
+      applyBits<AtomicOp::or_>(type, to, from);
+      break;
+    case AtomicOp::xor_:
+      applyBits<AtomicOp::xor_>(type, to, from);
+      break;
+    default:
+      break;
+  }
 }
 
 }  // namespace farwarp::ptx::op

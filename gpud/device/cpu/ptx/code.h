@@ -112,6 +112,7 @@ struct FunctionCode {
   std::vector<FormalParam> returns;
   std::vector<uint32_t> callees;  // indices of functions called directly
   bool calls_indirectly = false;
+  bool uses_alloca = false;
   bool uses_dynamic_shared = false;
   bool uses_common_shared = false;
 };
@@ -124,6 +125,51 @@ struct CallSite {
   uint32_t caller_local_bytes = 0;
 };
 
+// What the elements of a matrix operand are.
+enum class Element : uint8_t {
+  none,
+  b1,
+  s4,
+  u4,
+  s8,
+  u8,
+  e2m1,
+  e2m3,
+  e3m2,
+  e4m3,
+  e5m2,
+  f16,
+  bf16,
+  tf32,
+  f32,
+  s32,
+  f64,
+};
+
+// A matrix as the registers of a warp hold it.
+struct Fragment {
+  Element element = Element::none;
+  uint8_t count = 0;      // registers
+  uint32_t per_lane = 0;  // elements
+  uint32_t columns = 0;
+  uint32_t elements = 0;  // of the matrix, or of all matrices of a batch
+  Ref refs[8] = {};
+  // Element `k` of lane `l` is number places[l * per_lane + k] of the matrix, row by row.
+  std::vector<uint16_t> places;
+};
+
+// An operation of a warp on matrices.
+struct MatrixSite {
+  uint32_t m = 0, n = 0, k = 0;
+  uint32_t batch = 1;       // products at once
+  bool saturates = false;   // integers
+  bool by_and = false;      // single bits: and, else xor
+  bool by_column = false;   // loads and stores: the matrix lies column by column
+  bool transposed = false;  // ldmatrix, stmatrix
+  Ref stride = 0;           // elements from line to line
+  Fragment a, b, c, d;
+};
+
 // A constant operand that is filled in when the program is loaded.
 struct ConstantAddress {
   uint32_t offset = 0;  // in the constants
@@ -133,6 +179,22 @@ struct ConstantAddress {
 };
 
 namespace op {
+// Which operation, and how it takes its operands apart.
+struct VideoForm {
+  uint8_t op = 0;      // VideoOp
+  uint8_t second = 0;  // VideoSecond: what follows on the result
+  uint8_t parts = 1;   // 1 scalar, 2 or 4 SIMD
+  uint8_t shift = 0;   // vmad: right shift of the result
+  bool sign_d = false, sign_a = false, sign_b = false;
+  bool saturates = false;
+  bool wraps = false;                         // shifts: count modulo 32
+  bool plus_one = false;                      // vmad .po
+  uint8_t compare = 0;                        // vset: Compare
+  uint8_t select[3] = {0, 0, 0};              // of d, a, b: bytes << 4 | part; SIMD: unused
+  uint8_t mask = 15;                          // SIMD: parts that are written or summed
+  uint32_t pick_a = 0x3210, pick_b = 0x7654;  // SIMD: source of each part among those of a and b
+};
+
 // The targets of a brx.idx; the lanes meet again at `meet`, which may be null.
 struct BranchTable {
   const Inst** targets;
@@ -144,6 +206,8 @@ struct BranchTable {
 struct ProgramCode {
   std::deque<FunctionCode> functions;
   std::deque<CallSite> call_sites;
+  std::deque<MatrixSite> matrix_sites;
+  std::deque<op::VideoForm> video_forms;
   std::deque<std::vector<const Inst*>> branch_tables;
   std::deque<op::BranchTable> branch_heads;
   std::vector<std::byte> constants;

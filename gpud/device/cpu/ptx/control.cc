@@ -121,7 +121,7 @@ namespace {
 const Inst* enter(Warp& w, const Inst* i, const CallSite& site, const FunctionCode& callee) {
   uint64_t frame = w.local + site.caller_local_bytes;
   w.pc = i;
-  if (frame + callee.local_bytes > w.local_bytes) {
+  if (frame + callee.local_bytes > w.local_bytes - w.alloca_most) {
     raise(w, i, LaunchStatus::stack_overflow, firstLane(w.mask));
   }
   for (size_t k = 0; k < site.args.size(); ++k) {
@@ -185,6 +185,26 @@ const Inst* frameAddress(Warp& w, const Inst* i) {
   return i + 1;
 }
 
+namespace {
+
+// A shared address of another block of the cluster, (rank + 1) << 24 | offset, as a generic one or
+// the other way round; `own` is the result for this block's shared memory.
+uint64_t clusterAddress(const Warp& w, uint64_t a, bool to_shared, uint64_t own) {
+  const Block& block = *w.block;
+  if (!to_shared) {
+    uint64_t rank = a >> 24;
+    if (rank == 0 || rank > block.cluster_blocks) return own;
+    return reinterpret_cast<uint64_t>(block.cluster[rank - 1]->shared) + (a & 0xffffff);
+  }
+  for (uint32_t k = 0; own >= block.shared_bytes && k < block.cluster_blocks; ++k) {
+    uint64_t offset = a - reinterpret_cast<uint64_t>(block.cluster[k]->shared);
+    if (offset < block.cluster[k]->shared_bytes) return uint64_t{k + 1} << 24 | offset;
+  }
+  return own;
+}
+
+}  // namespace
+
 const Inst* convertAddress(Warp& w, const Inst* i) {
   uint32_t mask = execMask(w, i);
   const uint64_t* a = lanes<uint64_t>(w, i->a);
@@ -194,7 +214,10 @@ const Inst* convertAddress(Warp& w, const Inst* i) {
   for (uint32_t rest = mask; rest != 0; rest &= rest - 1) {
     uint32_t l = firstLane(rest);
     uint64_t start = base + l * stride;
-    dst[l] = i->x != 0 ? a[l] - start : a[l] + start;
+    uint64_t from = a[l];  // dst may be a
+    dst[l] = i->x != 0 ? from - start : from + start;
+    if (i->y != 0 && w.block->cluster != nullptr)
+      dst[l] = clusterAddress(w, from, i->x != 0, dst[l]);
   }
   return i + 1;
 }

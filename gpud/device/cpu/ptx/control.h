@@ -77,6 +77,79 @@ const Inst* clusterBarrier(Warp& w, const Inst* i);  // aux: 1 arrive, 2 wait
 enum class AtomicOp : uint8_t { add, min, max, inc, dec, cas, exch, and_, or_, xor_ };
 // dst = old value (x of red: no dst) of [a + imm], operand b, c for cas. Null when there is none.
 Handler atomicHandler(AtomicOp op, Type type, bool returns);
+// One element of a bulk reduction: the value at host address `to` becomes op(value, value at
+// `from`).
+void atomicApply(AtomicOp op, Type type, uint64_t to, uint64_t from);
+bool canApply(AtomicOp op, Type type);
+
+// matrix.cc --------------------------------------------------------------------------------------
+// imm = MatrixSite. Loads and stores: a, b as for other accesses; x = the resolver, y = 1 where b
+// is the address's offset.
+const Inst* matrixMultiply(Warp& w, const Inst* i);
+const Inst* matrixLoad(Warp& w, const Inst* i);     // wmma.load
+const Inst* matrixStore(Warp& w, const Inst* i);    // wmma.store
+const Inst* tileLoad(Warp& w, const Inst* i);       // ldmatrix
+const Inst* tileStore(Warp& w, const Inst* i);      // stmatrix
+const Inst* tileTranspose(Warp& w, const Inst* i);  // movmatrix: dst, a
+
+// async.cc ---------------------------------------------------------------------------------------
+// An mbarrier is the 8 bytes at [a + imm], in the shared memory of this block or of another one of
+// its cluster.
+enum MbarrierOp : uint16_t {
+  kMbarrierInit,  // b = arrivals that a phase waits for
+  kMbarrierInvalidate,
+  kMbarrierExpect,      // b = bytes
+  kMbarrierComplete,    // b = bytes
+  kMbarrierArrive,      // b = arrivals, c = bytes to expect before; dst = the state before
+  kMbarrierArriveDrop,  // the same, and the next phases wait for that many arrivals less
+  kMbarrierTest,        // dst = predicate: is the phase of state b over?
+  kMbarrierTestParity,  // dst = predicate: is the phase of parity b over?
+};
+// aux = MbarrierOp; d = 1 where the state is wanted.
+const Inst* mbarrier(Warp& w, const Inst* i);
+const Inst* mbarrierPending(Warp& w, const Inst* i);  // dst = arrivals left in the state a
+// Copies d bytes (a register) from the generic address b to a + imm, then completes as many bytes
+// of the mbarrier at c; x = the resolver of a, y: 0 no mbarrier, 1 its address is shared; aux = an
+// AtomicOp of a reduction + 1, e = its Type.
+const Inst* bulkCopy(Warp& w, const Inst* i);
+// dst = the address a of shared memory as seen in block b of the cluster; aux = bytes (8: generic).
+const Inst* mapToRank(Warp& w, const Inst* i);
+const Inst* rankOfAddress(Warp& w, const Inst* i);  // dst = rank; aux = bytes of the address a
+// dst = start of b bytes of this thread's stack, aligned to imm; aux = bytes of an address.
+const Inst* allocateStack(Warp& w, const Inst* i);
+const Inst* saveStack(Warp& w, const Inst* i);     // dst = the stack's state; aux = bytes
+const Inst* restoreStack(Warp& w, const Inst* i);  // a = a state; aux = bytes
+
+// video.cc ---------------------------------------------------------------------------------------
+enum VideoOp : uint8_t {
+  kVideoAdd,
+  kVideoSub,
+  kVideoAbsdiff,
+  kVideoMin,
+  kVideoMax,
+  kVideoAverage,
+  kVideoShiftLeft,
+  kVideoShiftRight,
+  kVideoMad,
+  kVideoSet,
+};
+enum VideoSecond : uint8_t {
+  kVideoNone,
+  kVideoAccumulate,
+  kVideoThenMin,
+  kVideoThenMax,
+  kVideoMerge
+};
+// dst = operation on a, b and c; imm = VideoForm.
+const Inst* video(Warp& w, const Inst* i);
+
+// small_float.cc ---------------------------------------------------------------------------------
+// dst = two packed small floats (2 or 1 bytes in a register of y bytes) of the f32 values a (high)
+// and b; x = SmallFormat, aux bit 2 relu.
+const Inst* packSmall(Warp& w, const Inst* i);
+// dst = f16x2 (y = 0) or bf16x2 (y = 1) of the packed small floats a; d = bytes of a; aux bit 2
+// relu.
+const Inst* unpackSmall(Warp& w, const Inst* i);
 
 // system.cc --------------------------------------------------------------------------------------
 // Calls that the CUDA device runtime provides: null when `name` is none of them.

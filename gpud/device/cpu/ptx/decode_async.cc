@@ -1,14 +1,111 @@
-// Asynchronous copies to shared memory. The copy is done where it is issued, which every program
-// that waits for it properly must allow; waiting then has nothing to do.
+// Asynchronous copies, mbarriers, addresses in a cluster, and alloca. A copy is done where it is
+// issued, which every program that waits for it properly must allow; waiting then has nothing to
+// do.
 #include "gpud/device/cpu/ptx/decode_shared.h"
 
 namespace farwarp::ptx {
 namespace {
 
+Space sharedOrGeneric(Modifiers& m) {
+  return m.takeOneOf({"shared", "shared::cta", "shared::cluster"}) >= 0 ? Space::shared
+                                                                        : Space::generic;
+}
+
+void setAddress(Inst& inst, const AddressOperand& address) {
+  inst.a = address.a;
+  inst.imm = address.imm;
+  inst.x = static_cast<uint8_t>(address.resolver);
+}
+
+void emitMbarrier(FunctionDecoder& d, op::MbarrierOp what, const AddressOperand& address, Ref b,
+                  Ref c) {
+  Inst& inst = d.emit(op::mbarrier);
+  setAddress(inst, address);
+  inst.aux = what;
+  inst.b = b;
+  inst.c = c;
+}
+
+// The reduction of cp.reduce: an operation and a type; aux and e of the operation.
+void takeReduction(FunctionDecoder& d, Modifiers& m, uint16_t& aux, uint32_t& type) {
+  constexpr op::AtomicOp kOps[] = {op::AtomicOp::add, op::AtomicOp::min, op::AtomicOp::max,
+                                   op::AtomicOp::inc, op::AtomicOp::dec, op::AtomicOp::and_,
+                                   op::AtomicOp::or_, op::AtomicOp::xor_};
+  int which = m.takeOneOf({"add", "min", "max", "inc", "dec", "and", "or", "xor"});
+  if (which < 0) d.invalid("'cp.reduce' needs an operation.");
+  m.take("noftz");
+  Type element = m.needType();
+  if (!op::canApply(kOps[which], element)) d.unsupported("this reduction is not supported.");
+  aux = static_cast<uint16_t>(static_cast<uint32_t>(kOps[which]) + 1);
+  type = static_cast<uint32_t>(element);
+}
+
+void decodeBulk(FunctionDecoder& d, Modifiers& m, bool reduces) {
+  if (m.takeOneOf({"commit_group", "wait_group"}) >= 0) {
+    m.take("read");
+    d.emit(op::nothing);
+    return;
+  }
+  if (m.has("tensor")) d.unsupported("copies of tensors are not supported.");
+  if (m.take("prefetch")) {
+    m.take("L2");
+    m.take("global");
+    m.takeCacheHints();
+    d.emit(op::nothing);
+    return;
+  }
+  int to_space = m.takeOneOf({"shared::cluster", "shared::cta", "global"});
+  int from_space = m.takeOneOf({"shared::cluster", "shared::cta", "global"});
+  bool signals = m.take("mbarrier::complete_tx::bytes");
+  m.take("bulk_group");
+  bool hinted = m.has("L2::cache_hint"), multicast = m.take("multicast::cluster");
+  m.takeCacheHints();
+  if (to_space < 0 || from_space < 0) d.invalid("A bulk copy needs the spaces it copies between.");
+  uint16_t aux = 0;
+  uint32_t type = 0;
+  if (reduces) takeReduction(d, m, aux, type);
+  size_t needed = 3 + (signals ? 1 : 0) + (multicast ? 1 : 0) + (hinted ? 1 : 0);
+  d.needOperands(needed, needed);
+  auto space = [](int k) { return k == 2 ? Space::global : Space::shared; };
+  AddressOperand to = d.address(d.operand(0), space(to_space));
+  AddressOperand from = d.address(d.operand(1), space(from_space));
+  AddressOperand barrier = signals ? d.address(d.operand(3), Space::shared) : to;
+  Ref size = d.source(d.operand(2), Type::u32), mask = kNone;
+  if (multicast) {
+    mask = d.temporary(4);
+    d.emitConvert(mask, Type::u32, d.source(d.operand(4), Type::u16), Type::u16);
+  }
+  d.enterGuard();
+  setAddress(d.emit(op::nothing), from);
+  setAddress(d.emit(op::nothing), barrier);
+  Inst& inst = d.emit(op::bulkCopy);
+  setAddress(inst, to);
+  inst.c = mask;
+  inst.d = size;
+  inst.y = signals;
+  inst.aux = aux;
+  inst.e = type;
+  d.leaveGuard();
+}
+
 void decodeCp(FunctionDecoder& d, Modifiers& m) {
+  bool reduces = m.take("reduce");
   if (!m.take("async")) d.unsupported("this form of 'cp' is not supported.");
-  if (m.has("bulk") || m.has("mbarrier")) {
-    d.unsupported("bulk copies and copies that signal an mbarrier are not supported.");
+  if (m.take("bulk")) return decodeBulk(d, m, reduces);
+  if (m.take("mbarrier")) {
+    m.take("arrive");
+    bool counts = m.take("noinc");  // else the arrival is added before it is taken
+    Space space = sharedOrGeneric(m);
+    m.take("b64");
+    d.needOperands(1, 1);
+    AddressOperand address = d.address(d.operand(0), space);
+    if (!counts) {
+      d.emit(op::nothing);
+      return;
+    }
+    auto& constants = d.context().constants;
+    return emitMbarrier(d, op::kMbarrierArrive, address, constants.value(1, 4),
+                        constants.value(0, 4));
   }
   if (m.takeOneOf({"commit_group", "wait_group", "wait_all"}) >= 0) {
     d.emit(op::nothing);
@@ -48,7 +145,134 @@ void decodeCp(FunctionDecoder& d, Modifiers& m) {
   store.x = static_cast<uint8_t>(to.resolver);
 }
 
-constexpr DecodeEntry kEntries[] = {{"cp", decodeCp}};
+void takeMbarrierOrder(Modifiers& m) {
+  m.takeOneOf({"acquire", "release", "relaxed"});
+  m.takeOneOf({"cta", "cluster"});
+}
+
+void decodeArrive(FunctionDecoder& d, Modifiers& m, bool drop) {
+  bool expects = m.take("expect_tx");
+  takeMbarrierOrder(m);
+  m.take("noComplete");
+  Space space = sharedOrGeneric(m);
+  m.take("b64");
+  d.needOperands(2, 3);
+  AddressOperand address = d.address(d.operand(1), space);
+  auto& constants = d.context().constants;
+  Ref one = constants.value(1, 4), none = constants.value(0, 4);
+  Ref given =
+      d.in().operands.size() > 2 ? d.source(d.operand(2), Type::u32) : (expects ? none : one);
+  bool wanted = d.operand(0).kind != ast::Operand::Kind::sink;
+  Ref state = wanted ? d.destination(d.operand(0), Type::b64) : 0;
+  emitMbarrier(d, drop ? op::kMbarrierArriveDrop : op::kMbarrierArrive, address,
+               expects ? one : given, expects ? given : none);
+  d.code().code.back().dst = state;
+  d.code().code.back().d = wanted;
+}
+
+void decodeWait(FunctionDecoder& d, Modifiers& m) {
+  bool parity = m.take("parity");
+  takeMbarrierOrder(m);
+  Space space = sharedOrGeneric(m);
+  m.take("b64");
+  d.needOperands(3, 4);
+  AddressOperand address = d.address(d.operand(1), space);
+  Ref b = d.source(d.operand(2), parity ? Type::u32 : Type::b64);
+  Ref dst = d.destinationPredicate(d.operand(0));
+  emitMbarrier(d, parity ? op::kMbarrierTestParity : op::kMbarrierTest, address, b, b);
+  d.code().code.back().dst = dst;
+}
+
+void decodeMbarrier(FunctionDecoder& d, Modifiers& m) {
+  int what = m.takeOneOf({"arrive", "arrive_drop", "test_wait", "try_wait", "pending_count", "init",
+                          "inval", "expect_tx", "complete_tx"});
+  if (what == 0 || what == 1) return decodeArrive(d, m, what == 1);
+  if (what == 2 || what == 3) return decodeWait(d, m);
+  if (what < 0) d.invalid("'mbarrier' needs an operation.");
+  if (what == 4) {
+    m.take("b64");
+    d.needOperands(2, 2);
+    Ref a = d.source(d.operand(1), Type::b64), dst = d.destination(d.operand(0), Type::u32);
+    Inst& inst = d.emit(op::mbarrierPending);
+    inst.dst = dst;
+    inst.a = a;
+    return;
+  }
+  takeMbarrierOrder(m);
+  Space space = sharedOrGeneric(m);
+  m.take("b64");
+  constexpr op::MbarrierOp kOps[] = {op::kMbarrierInit, op::kMbarrierInvalidate,
+                                     op::kMbarrierExpect, op::kMbarrierComplete};
+  bool invalidates = what == 6;
+  d.needOperands(invalidates ? 1 : 2, invalidates ? 1 : 2);
+  AddressOperand address = d.address(d.operand(0), space);
+  Ref b = invalidates ? d.context().constants.value(0, 4) : d.source(d.operand(1), Type::u32);
+  emitMbarrier(d, kOps[what - 5], address, b, b);
+}
+
+void decodeMapa(FunctionDecoder& d, Modifiers& m) {
+  bool rank = d.in().opcode == "getctarank";
+  bool shared = m.take("shared::cluster");
+  Type type = m.needType();
+  d.needOperands(rank ? 2 : 3, rank ? 2 : 3);
+  // getctarank has a 32-bit result whatever the type of the address is.
+  Type address_type =
+      rank && !shared && sizeOf(d.registerType(d.operand(1))) == 8 ? Type::u64 : type;
+  Ref a = d.source(d.operand(1), address_type);
+  Ref b = rank ? a : d.source(d.operand(2), Type::u32);
+  Ref dst = d.destination(d.operand(0), rank ? Type::u32 : type);
+  Inst& inst = d.emit(rank ? op::rankOfAddress : op::mapToRank);
+  inst.dst = dst;
+  inst.a = a;
+  inst.b = b;
+  inst.aux = static_cast<uint16_t>(sizeOf(address_type));
+  if (!shared && inst.aux != 8) d.unsupported("only 64-bit generic addresses are supported.");
+  if (shared && inst.aux != 4) d.unsupported("only 32-bit shared addresses are supported.");
+}
+
+void decodeAlloca(FunctionDecoder& d, Modifiers& m) {
+  Type type = m.takeType();
+  if (type == Type::none) type = d.registerType(d.operand(0));
+  uint32_t bytes = sizeOf(type);
+  if (bytes != 4 && bytes != 8) d.invalid("An address has 32 or 64 bits.");
+  std::string_view name = d.in().opcode;
+  if (name == "alloca") {
+    d.needOperands(2, 3);
+    uint64_t align = 8;
+    if (d.in().operands.size() > 2) {
+      const ast::Operand& given = d.operand(2);
+      align = static_cast<uint64_t>(given.value);
+      if (given.kind != ast::Operand::Kind::integer || align == 0 || align > 4096 ||
+          (align & (align - 1)) != 0) {
+        d.invalid("The alignment is not a power of two up to 4096.");
+      }
+    }
+    Ref size = d.source(d.operand(1), type), dst = d.destination(d.operand(0), type);
+    Inst& inst = d.emit(op::allocateStack);
+    inst.dst = dst;
+    inst.b = size;
+    inst.aux = static_cast<uint16_t>(bytes);
+    inst.imm = reinterpret_cast<int64_t>(&d.code());
+    while ((align >>= 1) != 0) ++inst.x;
+    return;
+  }
+  d.needOperands(1, 1);
+  bool save = name == "stacksave";
+  Ref state = save ? d.destination(d.operand(0), type) : d.source(d.operand(0), type);
+  Inst& inst = d.emit(save ? op::saveStack : op::restoreStack);
+  inst.dst = inst.a = state;
+  inst.aux = static_cast<uint16_t>(bytes);
+}
+
+constexpr DecodeEntry kEntries[] = {
+    {"cp", decodeCp},
+    {"mbarrier", decodeMbarrier},
+    {"mapa", decodeMapa},
+    {"getctarank", decodeMapa},
+    {"alloca", decodeAlloca},
+    {"stacksave", decodeAlloca},
+    {"stackrestore", decodeAlloca},
+};
 
 }  // namespace
 

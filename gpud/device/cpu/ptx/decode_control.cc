@@ -39,6 +39,11 @@ void decodeBrx(FunctionDecoder& d, Modifiers& m) {
 
 void decodeRet(FunctionDecoder& d, Modifiers& m) {
   m.take("uni");
+  if (d.in().opcode == "ret" && d.savedStack() != kNone) {
+    Inst& restore = d.emit(op::restoreStack);
+    restore.a = d.savedStack();
+    restore.aux = 8;
+  }
   d.emit(d.in().opcode == "ret" ? op::ret : op::exit);
 }
 
@@ -58,13 +63,42 @@ void decodeNothing(FunctionDecoder& d, Modifiers& m) {
   d.emit(op::nothing);
 }
 
-// Which part of the caller's frame holds an argument or result.
-FormalParam callPlace(FunctionDecoder& d, const Operand& item) {
+// Which part of the caller's frame holds an argument or result. One that is a register or a literal
+// gets a place there; `formal` is the type of the callee's parameter, where that is known.
+struct CallItem {
+  const Operand* operand = nullptr;
+  Type type = Type::none;  // of a value that has to be moved; none when it is in its place
+  FormalParam place;
+};
+
+CallItem callItem(FunctionDecoder& d, const Operand& item, Type formal) {
   uint32_t offset = 0;
-  if (item.kind != Operand::Kind::symbol || !d.localOffset(item.symbol, offset)) {
-    d.unsupported("arguments and results of calls must be .param variables.");
+  if (item.kind == Operand::Kind::symbol && d.localOffset(item.symbol, offset)) {
+    uint64_t bytes = d.context().module.symbols[item.symbol].bytes;
+    return {&item, Type::none, {offset, static_cast<uint32_t>(bytes)}};
   }
-  return {offset, static_cast<uint32_t>(d.context().module.symbols[item.symbol].bytes)};
+  Type type = d.registerType(item) != Type::none ? d.registerType(item) : formal;
+  if (sizeOf(type) == 0) d.unsupported("this argument or result of a call has no known type.");
+  uint32_t bytes = sizeOf(type);
+  return {&item, type, {d.reserveLocal(bytes), bytes}};
+}
+
+void moveCallItem(FunctionDecoder& d, const CallItem& item, bool load) {
+  if (item.type == Type::none) return;
+  uint32_t bytes = sizeOf(item.type);
+  Ref value = load ? d.destination(*item.operand, item.type) : d.source(*item.operand, item.type);
+  LoadShape shape{bytes, bytes, false};
+  Inst& inst = d.emit(load ? d.executors().load(shape, 1) : d.executors().store(shape, 1));
+  inst.dst = inst.b = inst.c = inst.d = value;
+  inst.imm = item.place.offset;
+  inst.x = static_cast<uint8_t>(Resolver::frame0);
+}
+
+// The types of a callee's parameters or results.
+std::vector<Type> formalTypes(FunctionDecoder& d, const std::vector<int>& symbols) {
+  std::vector<Type> types;
+  for (int id : symbols) types.push_back(d.context().module.symbols[id].type);
+  return types;
 }
 
 void checkMatch(FunctionDecoder& d, const std::vector<FormalParam>& have,
@@ -83,13 +117,30 @@ void decodeCall(FunctionDecoder& d, Modifiers& m) {
   m.take("uni");
   size_t at = 0;
   CallSite site;
-  if (d.operand(0).kind == Operand::Kind::group) {
-    for (const Operand& item : d.operand(0).items) site.returns.push_back(callPlace(d, item));
+  size_t target_at = d.operand(0).kind == Operand::Kind::group ? 1 : 0;
+  std::vector<Type> formal_returns, formal_params;
+  if (auto known = d.context().function_of.find(d.operand(target_at).name);
+      known != d.context().function_of.end()) {
+    const ast::Function& callee = d.context().module.functions[known->second];
+    formal_returns = formalTypes(d, callee.returns);
+    formal_params = formalTypes(d, callee.params);
+  }
+  std::vector<CallItem> results, arguments;
+  auto collect = [&](const Operand& group, std::vector<CallItem>& items,
+                     const std::vector<Type>& formals, std::vector<FormalParam>& places) {
+    for (const Operand& item : group.items) {
+      Type formal = items.size() < formals.size() ? formals[items.size()] : Type::none;
+      items.push_back(callItem(d, item, formal));
+      places.push_back(items.back().place);
+    }
+  };
+  if (target_at == 1) {
+    collect(d.operand(0), results, formal_returns, site.returns);
     at = 1;
   }
   const Operand& target = d.operand(at++);
   if (at < d.in().operands.size() && d.operand(at).kind == Operand::Kind::group) {
-    for (const Operand& item : d.operand(at).items) site.args.push_back(callPlace(d, item));
+    collect(d.operand(at), arguments, formal_params, site.args);
   }
   site.caller_local_bytes = d.code().local_bytes;
   Handler handler = op::call;
@@ -117,11 +168,13 @@ void decodeCall(FunctionDecoder& d, Modifiers& m) {
     }
   }
   CallSite& kept = d.context().code.call_sites.emplace_back(std::move(site));
+  for (const CallItem& item : arguments) moveCallItem(d, item, false);
   d.enterGuard();
   Inst& inst = d.emit(handler);
   inst.imm = reinterpret_cast<int64_t>(&kept);
   inst.a = handle;
   d.leaveGuard();
+  for (const CallItem& item : results) moveCallItem(d, item, true);
 }
 
 constexpr DecodeEntry kEntries[] = {

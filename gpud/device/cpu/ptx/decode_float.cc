@@ -30,14 +30,33 @@ void decodeFloatDivision(FunctionDecoder& d, Modifiers& m, Type type) {
   emitFloat(d, approximate ? FloatOp::div_approx : FloatOp::div, type, flags, 2);
 }
 
+namespace {
+
+void emitMinMaxOfThree(FunctionDecoder& d, FloatOp op, FloatFlags flags) {
+  Ref refs[3];
+  for (size_t k = 0; k < 3; ++k) refs[k] = d.source(d.operand(k + 1), Type::f32);
+  Ref dst = d.destination(d.operand(0), Type::f32), both = d.temporary(4);
+  for (bool first : {true, false}) {
+    Inst& inst = d.emit(d.executors().floating(op, Type::f32, flags));
+    inst.dst = first ? both : dst;
+    inst.a = first ? refs[0] : both;
+    inst.b = first ? refs[1] : refs[2];
+    inst.aux = flags.ftz ? 1 : 0;
+  }
+}
+
+}  // namespace
+
 void decodeFloatMinMax(FunctionDecoder& d, Modifiers& m, Type type) {
   bool min = d.in().opcode == "min", nan = m.take("NaN"), xorsign = m.take("xorsign");
   if (xorsign) m.take("abs");
+  bool of_three = d.in().operands.size() == 4 && type == Type::f32 && !xorsign;
   FloatFlags flags = m.takeFloatFlags();
   FloatOp op = min ? FloatOp::min : FloatOp::max;
   if (nan) op = min ? FloatOp::min_nan : FloatOp::max_nan;
   if (xorsign) op = min ? FloatOp::min_xorsign : FloatOp::max_xorsign;
   if (nan && xorsign) op = min ? FloatOp::min_nan_xorsign : FloatOp::max_nan_xorsign;
+  if (of_three) return emitMinMaxOfThree(d, op, flags);
   emitFloat(d, op, type, flags, 2);
 }
 

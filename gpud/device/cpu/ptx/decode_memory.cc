@@ -108,7 +108,8 @@ void decodeLoadStore(FunctionDecoder& d, Modifiers& m) {
   m.take("async");
   uint32_t count = takeVector(m);
   Type type = m.needType();
-  d.needOperands(2, 3);
+  bool signals = !load && m.take("mbarrier::complete_tx::bytes");  // st.async
+  d.needOperands(signals ? 3 : 2, 3);
   if (waits) emitSpinHint(d);
   AddressOperand address = d.address(d.operand(load ? 1 : 0), space);
   Elements elements = elementsOf(d, d.operand(load ? 0 : 1), type, count, load);
@@ -118,6 +119,15 @@ void decodeLoadStore(FunctionDecoder& d, Modifiers& m) {
   } else {
     emitAccess(d, address, elements, type, 0, count, load);
   }
+  if (!signals) return;
+  AddressOperand barrier = d.address(d.operand(2), Space::shared);
+  Ref bytes = d.context().constants.value(uint64_t{sizeOf(type)} * count, 4);
+  Inst& inst = d.emit(op::mbarrier);
+  inst.a = barrier.a;
+  inst.imm = barrier.imm;
+  inst.x = static_cast<uint8_t>(barrier.resolver);
+  inst.aux = op::kMbarrierComplete;
+  inst.b = inst.c = bytes;
 }
 
 void decodeAtomic(FunctionDecoder& d, Modifiers& m) {
@@ -137,24 +147,34 @@ void decodeAtomic(FunctionDecoder& d, Modifiers& m) {
   }
   if (found == nullptr) d.invalid("The atomic operation is missing.");
   m.take("noftz");
-  if (takeVector(m) != 1) d.unsupported("vector atomics are not supported.");
+  uint32_t count = takeVector(m);
   Type type = m.needType();
   bool cas = found->second == op::AtomicOp::cas;
   size_t first = returns ? 1 : 0, needed = first + (cas ? 3 : 2);
   d.needOperands(needed, needed + 1);
   AddressOperand address = d.address(d.operand(first), space);
-  Ref b = d.source(d.operand(first + 1), type);
-  Ref c = cas ? d.source(d.operand(first + 2), type) : b;
   bool wants = returns && d.operand(0).kind != Operand::Kind::sink;
-  Ref dst = wants ? d.destination(d.operand(0), type) : 0;
-  Inst& inst = d.emit(op::atomicHandler(found->second, type, wants));
-  inst.dst = dst;
-  inst.a = address.a;
-  inst.imm = address.imm;
-  inst.x = static_cast<uint8_t>(address.resolver);
-  inst.b = b;
-  inst.c = c;
-  inst.y = wants ? 0 : 1;
+  std::vector<Operand> sources{d.operand(first + 1)}, targets{d.operand(0)};
+  if (count > 1) {  // one after the other: vectors are not updated as a whole
+    sources = d.operand(first + 1).items;
+    targets = d.operand(0).items;
+    if (cas || sources.size() != count || (wants && targets.size() != count)) {
+      d.invalid("A vector has the wrong number of elements.");
+    }
+  }
+  for (uint32_t k = 0; k < count; ++k) {
+    Ref b = d.source(sources[k], type), c = cas ? d.source(d.operand(first + 2), type) : b;
+    Ref dst = wants ? d.destination(targets[k], type) : 0;
+    Inst& inst = d.emit(op::atomicHandler(found->second, type, wants));
+    inst.dst = dst;
+    inst.a = address.a;
+    inst.imm = address.imm + int64_t{k} * sizeOf(type);
+    inst.x = static_cast<uint8_t>(address.resolver);
+    inst.b = b;
+    inst.c = c;
+    inst.y = wants ? 0 : 1;
+    inst.aux = space == Space::global ? 1 : space == Space::generic ? 2 : 0;
+  }
 }
 
 void decodeFence(FunctionDecoder& d, Modifiers& m) {

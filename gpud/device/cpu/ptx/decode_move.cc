@@ -50,11 +50,29 @@ void movUnpack(FunctionDecoder& d, Type type) {
   inst.aux = static_cast<uint16_t>(parts);
 }
 
+// Element by element, through temporaries: the same register may be on both sides.
+void movVector(FunctionDecoder& d, Type type, size_t count) {
+  const std::vector<Operand>&to = d.operand(0).items, &from = d.operand(1).items;
+  if (to.size() != count || from.size() != count) {
+    d.invalid("A vector has the wrong number of elements.");
+  }
+  Ref copies[4];
+  for (bool in : {true, false}) {
+    for (size_t k = 0; k < count; ++k) {
+      Ref a = in ? d.source(from[k], type) : copies[k];
+      Ref dst = in ? copies[k] = d.temporary(sizeOf(type)) : d.destination(to[k], type);
+      Inst& inst = d.emit(d.executors().integer(IntOp::mov, type));
+      inst.dst = dst;
+      inst.a = a;
+    }
+  }
+}
+
 void decodeMov(FunctionDecoder& d, Modifiers& m) {
   int vector = m.takeOneOf({"v2", "v4"});
   Type type = m.needType();
   d.needOperands(2, 2);
-  if (vector >= 0) d.unsupported("moves of vectors are not supported.");
+  if (vector >= 0) return movVector(d, type, vector == 0 ? 2 : 4);
   if (type == Type::pred) {
     Ref a = d.sourcePredicate(d.operand(1)), dst = d.destinationPredicate(d.operand(0));
     Inst& inst = d.emit(op::predicateLogic);
@@ -140,6 +158,19 @@ void emitConversion(FunctionDecoder& d, Type to, Type from, const Conversion& c,
   emitOne(d, to, from, c, dst, a);
 }
 
+// Clamps an f32 to the largest finite value of `to`; NaN stays.
+Ref clampFinite(FunctionDecoder& d, Type to, Ref a) {
+  uint64_t most = to == Type::f16 ? 0x477fe000 : to == Type::bf16 ? 0x7f7f0000 : 0x7f7fe000;
+  for (bool upper : {true, false}) {
+    FloatOp op = upper ? FloatOp::min_nan : FloatOp::max_nan;
+    Inst& inst = d.emit(d.executors().floating(op, Type::f32, {}));
+    inst.a = a;
+    inst.b = d.context().constants.value(upper ? most : most | 0x80000000, 4);
+    a = inst.dst = d.temporary(4);
+  }
+  return a;
+}
+
 // cvt.rn.f16x2.f32 d, a, b: a becomes the upper half.
 void convertPacked(FunctionDecoder& d, Type to, Type from, const Conversion& c) {
   d.needOperands(3, 3);
@@ -147,6 +178,10 @@ void convertPacked(FunctionDecoder& d, Type to, Type from, const Conversion& c) 
   Ref a = d.source(d.operand(1), from), b = d.source(d.operand(2), from);
   Ref dst = d.destination(d.operand(0), Type::b32);
   Ref high = d.temporary(2), low = d.temporary(2);
+  if (c.satfinite) {
+    a = clampFinite(d, half, a);
+    b = clampFinite(d, half, b);
+  }
   emitOne(d, half, from, c, high, a);
   emitOne(d, half, from, c, low, b);
   Inst& inst = d.emit(op::pack);
@@ -155,6 +190,67 @@ void convertPacked(FunctionDecoder& d, Type to, Type from, const Conversion& c) 
   inst.b = high;
   inst.x = 2;
   inst.aux = 2;
+}
+
+// Conversions that have packed floats of 8, 6 or 4 bits on one side. False when it is none.
+bool takeSmallConversion(FunctionDecoder& d, Modifiers& m, const Conversion& c) {
+  std::initializer_list<std::string_view> names = {"e4m3x2", "e5m2x2", "e2m3x2",
+                                                   "e3m2x2", "e2m1x2", "ue8m0x2"};
+  bool from_wide = m.in().modifiers.empty() || typeFromName(m.in().modifiers.back()) == Type::f32 ||
+                   typeFromName(m.in().modifiers.back()) == Type::f16x2 ||
+                   typeFromName(m.in().modifiers.back()) == Type::bf16x2;
+  int format = m.takeOneOf(names);
+  if (format < 0) return false;
+  uint16_t aux = c.flags.relu ? 4 : 0;
+  Type wide = m.needType();
+  if (!from_wide) {
+    d.needOperands(2, 2);
+    if (wide != Type::f16x2 && wide != Type::bf16x2) d.unsupported("these types do not convert.");
+    uint32_t bytes = format == 4 ? 1 : 2;
+    Ref a = convertSource(d, d.operand(1), bytes == 1 ? Type::u8 : Type::u16);
+    Ref dst = d.destination(d.operand(0), Type::b32);
+    Inst& inst = d.emit(op::unpackSmall);
+    inst.dst = dst;
+    inst.a = a;
+    inst.x = static_cast<uint8_t>(format);
+    inst.y = wide == Type::bf16x2;
+    inst.d = bytes;
+    inst.aux = aux;
+    return true;
+  }
+  Ref high, low;
+  if (wide == Type::f32) {
+    d.needOperands(3, 3);
+    high = d.source(d.operand(1), Type::f32);
+    low = d.source(d.operand(2), Type::f32);
+  } else {
+    d.needOperands(2, 2);
+    Ref halves[2] = {d.temporary(2), d.temporary(2)};
+    Ref a = d.source(d.operand(1), wide);
+    Inst& apart = d.emit(op::unpack);
+    apart.a = a;
+    apart.dst = halves[0];
+    apart.b = halves[1];
+    apart.x = 2;
+    apart.aux = 2;
+    Type half = wide == Type::f16x2 ? Type::f16 : Type::bf16;
+    low = d.temporary(4);
+    high = d.temporary(4);
+    emitOne(d, Type::f32, half, {}, low, halves[0]);
+    emitOne(d, Type::f32, half, {}, high, halves[1]);
+  }
+  uint32_t bytes = sizeOf(d.registerType(d.operand(0)));
+  if (bytes == 0 || bytes > 4) d.invalid("The destination has the wrong size.");
+  Ref dst = d.destination(d.operand(0), bitsOf(bytes));
+  Inst& inst = d.emit(op::packSmall);
+  inst.dst = dst;
+  inst.a = high;
+  inst.b = low;
+  inst.c = c.flags.rounding == Rounding::rp;
+  inst.x = static_cast<uint8_t>(format);
+  inst.y = static_cast<uint8_t>(bytes);
+  inst.aux = aux;
+  return true;
 }
 
 void decodeCvt(FunctionDecoder& d, Modifiers& m) {
@@ -168,7 +264,8 @@ void decodeCvt(FunctionDecoder& d, Modifiers& m) {
   c.flags.sat = m.take("sat");
   c.satfinite = m.take("satfinite");
   c.flags.relu = m.take("relu");
-  if (c.satfinite) d.unsupported(".satfinite is not supported.");
+  if (m.has("rs")) d.unsupported("stochastic rounding is not supported.");
+  if (takeSmallConversion(d, m, c)) return;
   Type to = m.needType(), from = m.needType();
   if (to == Type::f16x2 || to == Type::bf16x2) {
     if (from != Type::f32) d.unsupported("packed conversions are supported from f32 only.");
@@ -182,6 +279,12 @@ void decodeCvt(FunctionDecoder& d, Modifiers& m) {
     c.flags.rounding = Rounding::rn;
   }
   Ref a = convertSource(d, d.operand(1), from);
+  if (c.satfinite) {
+    if (from != Type::f32 || (to != Type::f16 && to != Type::bf16 && to != Type::tf32)) {
+      d.unsupported(".satfinite is not supported for these types.");
+    }
+    a = clampFinite(d, to, a);
+  }
   Type held = to == Type::tf32 ? Type::b32 : to;
   uint32_t have = sizeOf(d.registerType(d.operand(0)));
   if (have <= sizeOf(to)) {

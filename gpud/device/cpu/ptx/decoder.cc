@@ -4,6 +4,8 @@
 #include <bit>
 #include <cstring>
 
+#include "gpud/device/cpu/ptx/check.h"
+
 namespace farwarp::ptx {
 
 using ast::Instruction;
@@ -217,23 +219,57 @@ void FunctionDecoder::emitConvert(Ref to, Type to_type, Ref from, Type from_type
   inst.a = from;
 }
 
-void FunctionDecoder::decodeInstruction(const Instruction& in) {
+namespace {
+
+const std::unordered_map<std::string_view, DecodeFunction>& allDecoders() {
   static const std::unordered_map<std::string_view, DecodeFunction> kDecoders = [] {
     std::unordered_map<std::string_view, DecodeFunction> all;
-    for (auto list : {integerDecoders(), floatDecoders(), memoryDecoders(), controlDecoders(),
-                      moveDecoders(), warpDecoders(), asyncDecoders()}) {
+    for (auto list :
+         {integerDecoders(), floatDecoders(), memoryDecoders(), controlDecoders(), moveDecoders(),
+          warpDecoders(), asyncDecoders(), matrixDecoders(), videoDecoders()}) {
       for (const DecodeEntry& entry : list) all.emplace(entry.opcode, entry.decode);
     }
     return all;
   }();
+  return kDecoders;
+}
+
+}  // namespace
+
+std::vector<std::string> knownOpcodes() {
+  std::vector<std::string> names;
+  for (const auto& [opcode, decode] : allDecoders()) names.emplace_back(opcode);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+void FunctionDecoder::decodeInstruction(const Instruction& in) {
   in_ = &in;
   temporaries_used_ = 0;
-  auto found = kDecoders.find(in.opcode);
-  if (found == kDecoders.end()) unsupported("this instruction is not known.");
+  auto found = allDecoders().find(in.opcode);
+  if (found == allDecoders().end()) unsupported("this instruction is not known.");
   Modifiers modifiers(in);
   found->second(*this, modifiers);
   modifiers.finish();
   in_ = nullptr;
+}
+
+uint32_t FunctionDecoder::reserveLocal(uint32_t bytes) {
+  uint32_t at = code_.local_bytes;
+  if (at > (1u << 30)) invalid("A stack frame is larger than 1 GiB.");
+  code_.local_bytes += (bytes + 15) & ~15u;
+  return at;
+}
+
+// What a function takes by alloca is given back when it returns.
+void FunctionDecoder::saveStackAtEntry() {
+  for (const Instruction& in : function_.instructions) code_.uses_alloca |= in.opcode == "alloca";
+  if (!code_.uses_alloca || function_.is_entry) return;
+  saved_stack_ = layout_.frame_bytes | kBaseFrame;
+  layout_.frame_bytes += 8 * kLanes;
+  Inst& inst = emit(op::saveStack);
+  inst.dst = saved_stack_;
+  inst.aux = 8;
 }
 
 void FunctionDecoder::decode() {
@@ -246,6 +282,7 @@ void FunctionDecoder::decode() {
   carry_offset_ = layout_.frame_bytes;
   layout_.frame_bytes += 64;
   if (function_.is_entry) layOutShared();
+  saveStackAtEntry();
   for (block = 0; block < flow_.blocks.size(); ++block) {
     block_starts_.push_back(static_cast<uint32_t>(code_.code.size()));
     const BasicBlock& b = flow_.blocks[block];
@@ -253,6 +290,11 @@ void FunctionDecoder::decode() {
     for (uint32_t k = b.first; k < b.end; ++k) decodeInstruction(function_.instructions[k]);
   }
   block_starts_.push_back(static_cast<uint32_t>(code_.code.size()));
+  if (saved_stack_ != kNone) {
+    Inst& restore = emit(op::restoreStack);
+    restore.a = saved_stack_;
+    restore.aux = 8;
+  }
   emit(op::ret);
   code_.code.shrink_to_fit();  // before anything points into it
   patch();

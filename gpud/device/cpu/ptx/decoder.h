@@ -60,6 +60,7 @@ class Modifiers {
   void takeCacheHints();        // .L1::..., .L2::..., cache operators: they change nothing here
   FloatFlags takeFloatFlags();  // .rn .rz .rm .rp .ftz .sat
   void finish() const;          // throws if a modifier was not taken
+  const ast::Instruction& in() const { return in_; }
 
  private:
   const ast::Instruction& in_;
@@ -90,6 +91,7 @@ class FunctionDecoder {
   Ref temporaryPredicate();
   AddressOperand address(const ast::Operand& operand, Space space);
   Ref carry();  // the condition code register
+  Ref savedStack() const { return saved_stack_; }
   const ast::Operand& operand(size_t index) const;
   const ast::Operand& pairOf(const ast::Operand& operand) const { return in_->pairs[operand.pair]; }
   void needOperands(size_t least, size_t most) const;
@@ -101,6 +103,8 @@ class FunctionDecoder {
   void enterGuard();
   void leaveGuard();
   bool localOffset(int symbol, uint32_t& offset) const;
+  // Bytes of the local frame that no variable has; the frame grows.
+  uint32_t reserveLocal(uint32_t bytes);
   [[noreturn]] void invalid(const std::string& why) const;
   [[noreturn]] void unsupported(const std::string& why) const;
 
@@ -132,6 +136,7 @@ class FunctionDecoder {
   Ref sourceSymbol(const ast::Operand& operand, Type type);
   Ref withOffset(Ref base, int64_t offset, uint32_t bytes);
   void layOutShared();
+  void saveStackAtEntry();
   int variableOf(const ast::Operand& operand) const;
   void patch();
 
@@ -151,6 +156,7 @@ class FunctionDecoder {
   uint32_t temporaries_used_ = 0;
   uint32_t temporaries_max_ = 0;
   uint32_t carry_offset_ = 0;
+  Ref saved_stack_ = kNone;  // where a function that uses alloca keeps the stack of its caller
   std::vector<uint32_t> block_starts_;
 };
 
@@ -166,5 +172,7 @@ std::span<const DecodeEntry> controlDecoders();
 std::span<const DecodeEntry> moveDecoders();
 std::span<const DecodeEntry> warpDecoders();
 std::span<const DecodeEntry> asyncDecoders();
+std::span<const DecodeEntry> matrixDecoders();
+std::span<const DecodeEntry> videoDecoders();
 
 }  // namespace farwarp::ptx

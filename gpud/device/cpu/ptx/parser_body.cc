@@ -394,6 +394,18 @@ Operand Parser::parseNamed(Instruction& instruction, int depth) {
       if (component >= symbol.vector) fail("A vector register has no such component.");
       operand.index += static_cast<uint32_t>(component);
       advance();
+    } else if (is_reg && symbol.vector > 1) {
+      Operand all;
+      all.kind = Operand::Kind::vector;
+      for (uint32_t k = 0; k < symbol.vector; ++k) {
+        all.items.push_back(operand);
+        all.items.back().index += k;
+      }
+      return all;
+    } else if (is_reg && token_.kind == TokenKind::directive && token_.text.size() > 1 &&
+               (token_.text[0] == 'b' || token_.text[0] == 'h')) {
+      operand.selector = token_.text;
+      advance();
     }
   } else if (operand.name[0] == '%') {
     advance();

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "gpud/device/cpu/ptx/check.h"
 #include "gpud/device/cpu/ptx/decoder.h"
 #include "gpud/device/cpu/ptx/parser.h"
 
@@ -33,8 +34,13 @@ struct Builder {
   std::vector<Kernel>& kernels;
   std::vector<VariableInfo>& variables;
   ConstantPool constants{code};
+  std::deque<FunctionDecoder> decoders;
 
   void build(std::span<const std::string_view> texts, const CompileOptions& options);
+  // Parses and declares everything; the decoders of the functions are ready to run.
+  void prepare(ProgramContext& context, std::span<const std::string_view> texts,
+               const CompileOptions& options);
+  void check(std::string_view text, std::vector<FunctionCheck>& checks);
   void collectVariables(ProgramContext& context);
   void placeCommonShared(ProgramContext& context);
   void collectFunctions(ProgramContext& context);
@@ -129,7 +135,7 @@ uint64_t Builder::stackBytes(uint32_t function, std::vector<int>& state,
   while (!path.empty()) {
     auto& [at, next] = path.back();
     const FunctionCode& code_at = code.functions[at];
-    unbounded |= code_at.calls_indirectly;
+    unbounded |= code_at.calls_indirectly || code_at.uses_alloca;
     if (next < code_at.callees.size()) {
       uint32_t callee = code_at.callees[next++];
       if (state[callee] == 1) unbounded = true;
@@ -195,7 +201,8 @@ void Builder::addKernel(const ast::Function& function, FunctionDecoder& decoder,
   code.kernels.push_back(std::move(kernel));
 }
 
-void Builder::build(std::span<const std::string_view> texts, const CompileOptions& options) {
+void Builder::prepare(ProgramContext& context, std::span<const std::string_view> texts,
+                      const CompileOptions& options) {
   for (std::string_view text : texts) {
     while (!text.empty() && text.back() == '\0') text.remove_suffix(1);
     if (text.size() > options.text_bytes_max) {
@@ -206,16 +213,56 @@ void Builder::build(std::span<const std::string_view> texts, const CompileOption
     code.uses_clusters |= text.find("cluster") != std::string_view::npos;
   }
   code.target = module.target;
-  code.executors = &executors(options.host_level);
-  ProgramContext context{module, code, constants, *code.executors, {}, {}, {}};
   collectVariables(context);
   placeCommonShared(context);
   collectFunctions(context);
-  std::deque<FunctionDecoder> decoders;
   for (size_t k = 0; k < module.functions.size(); ++k) {
     decoders.emplace_back(context, module.functions[k], code.functions[k]);
     decoders.back().layOutFrame();
   }
+}
+
+void Builder::check(std::string_view text, std::vector<FunctionCheck>& checks) {
+  code.executors = &executors(0);
+  ProgramContext context{module, code, constants, *code.executors, {}, {}, {}};
+  prepare(context, {&text, 1}, {});
+  std::vector<FunctionCheck> all(module.functions.size());
+  for (size_t k = 0; k < all.size(); ++k) {
+    all[k].name = module.functions[k].name;
+    all[k].is_kernel = module.functions[k].is_entry;
+    if (!module.functions[k].is_defined) continue;
+    try {
+      decoders[k].decode();
+    } catch (const CompileError& error) {
+      all[k].status = error.status;
+      all[k].line = error.line;
+      all[k].reason = error.what();
+    }
+  }
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (size_t k = 0; k < all.size(); ++k) {
+      if (all[k].status != CompileStatus::ok) continue;
+      for (uint32_t callee : code.functions[k].callees) {
+        const FunctionCheck& called = all[callee];
+        if (called.status == CompileStatus::ok) continue;
+        all[k].status = called.status;
+        all[k].line = called.line;
+        all[k].reason = called.reason;
+        changed = true;
+        break;
+      }
+    }
+  }
+  for (size_t k = 0; k < all.size(); ++k) {
+    if (module.functions[k].is_defined) checks.push_back(std::move(all[k]));
+  }
+}
+
+void Builder::build(std::span<const std::string_view> texts, const CompileOptions& options) {
+  code.executors = &executors(options.host_level);
+  ProgramContext context{module, code, constants, *code.executors, {}, {}, {}};
+  prepare(context, texts, options);
   for (size_t k = 0; k < module.functions.size(); ++k) {
     if (module.functions[k].is_defined) decoders[k].decode();
   }
@@ -229,6 +276,22 @@ void Builder::build(std::span<const std::string_view> texts, const CompileOption
 }
 
 }  // namespace
+
+TextCheck checkText(std::string_view text) {
+  TextCheck result;
+  ProgramCode code;
+  std::vector<Kernel> kernels;
+  std::vector<VariableInfo> variables;
+  auto builder = std::make_unique<Builder>(Builder{{}, {}, code, kernels, variables});
+  try {
+    builder->check(text, result.functions);
+  } catch (const CompileError& error) {
+    result.log.status = error.status;
+    result.log.line = error.line;
+    result.log.text = error.what();
+  }
+  return result;
+}
 
 Program::Program() : code_(std::make_unique<ProgramCode>()) {}
 Program::~Program() = default;

@@ -79,7 +79,9 @@ struct Warp {
   uint32_t join_count;
   uint32_t join_capacity;
   Join* joins;
-  uint32_t cluster_phase;  // of the cluster's barrier when this warp arrived last
+  uint64_t alloca_bytes[kLanes];  // taken from the end of each lane's local memory
+  uint64_t alloca_most;           // the largest of them
+  uint32_t cluster_phase;         // of the cluster's barrier when this warp arrived last
   uint32_t barrier_arrived[kBarriers];
   Split splits[kLanes];                  // those that do not run now
   alignas(64) uint64_t address[kLanes];  // of the memory access being executed

@@ -1,0 +1,133 @@
+// Asks the decoder for each form and writes down what it says.
+#include <map>
+
+#include "gpud/device/cpu/ptx/check.h"
+#include "gpud/device/cpu/ptx/tool/forms.h"
+#include "gpud/device/cpu/ptx/types.h"
+
+namespace farwarp::ptx {
+namespace {
+
+// The register class of a type that a part of a pattern names; 0 when it names none.
+char registerClass(std::string_view part) {
+  while (!part.empty() && part.front() == '.') part.remove_prefix(1);
+  Type type = typeFromName(part);
+  if (type == Type::pred) return 'p';
+  switch (sizeOf(type)) {
+    case 1:
+      return 'r';
+    case 2:
+      return 'h';
+    case 4:
+      return 'r';
+    case 8:
+      return 'd';
+    case 16:
+      return 'q';
+    default:
+      return 0;
+  }
+}
+
+void expandInto(std::string done, std::string_view rest, char last, std::vector<std::string>& out) {
+  size_t open = rest.find_first_of("<$");
+  if (open == std::string_view::npos) {
+    out.push_back(done + std::string(rest));
+    return;
+  }
+  done += rest.substr(0, open);
+  if (rest[open] == '$') {
+    done += std::string("%") + last;
+    return expandInto(std::move(done), rest.substr(open + 1), last, out);
+  }
+  size_t close = rest.find('>', open);
+  std::string_view parts = rest.substr(open + 1, close - open - 1);
+  for (bool more = true; more;) {
+    size_t bar = parts.find('|');
+    std::string_view part = parts.substr(0, bar);
+    more = bar != std::string_view::npos;
+    if (more) parts.remove_prefix(bar + 1);
+    char named = registerClass(part);
+    expandInto(done + std::string(part), rest.substr(close + 1), named != 0 ? named : last, out);
+  }
+}
+
+std::string inCell(std::string_view text) {
+  std::string cell;
+  for (char c : text) {
+    if (c == '|') cell += '\\';
+    cell += c;
+  }
+  return cell;
+}
+
+struct Outcome {
+  size_t taken = 0;
+  // Instruction without operands and reason, of those refused.
+  std::vector<std::pair<std::string, std::string>> refused;
+};
+
+Outcome probe(const std::vector<std::string>& instructions) {
+  Outcome outcome;
+  for (const std::string& instruction : instructions) {
+    TextCheck check = checkText(moduleOf(instruction));
+    std::string reason = check.log.text;
+    for (const FunctionCheck& function : check.functions) {
+      if (function.status != CompileStatus::ok) reason = function.reason;
+    }
+    if (reason.empty())
+      ++outcome.taken;
+    else
+      outcome.refused.emplace_back(instruction.substr(0, instruction.find(' ')), reason);
+  }
+  return outcome;
+}
+
+}  // namespace
+
+std::vector<std::string> expandForms(std::string_view pattern) {
+  std::vector<std::string> out;
+  expandInto("", pattern, 'r', out);
+  return out;
+}
+
+std::string moduleOf(std::string_view instruction) {
+  std::string text =
+      ".version 9.0\n.target sm_120a\n.address_size 64\n"
+      ".global .align 16 .b8 cells[256];\n"
+      ".visible .entry k(.param .u64 p)\n{\n"
+      ".reg .pred %p<10>;\n.reg .b8 %x<10>;\n.reg .b16 %h<10>;\n.reg .b32 %r<10>;\n"
+      ".reg .b64 %d<10>;\n.reg .b128 %q<10>;\n.shared .align 16 .b8 shared_cells[256];\n";
+  text += instruction;
+  return text + ";\nret;\n}\n";
+}
+
+std::string formsTable() {
+  std::string out;
+  size_t forms = 0, taken = 0;
+  std::string_view family;
+  std::string body, gaps;
+  for (const InstructionForms& row : instructionForms()) {
+    if (row.family != family) {
+      family = row.family;
+      body += "\n### " + std::string(family) + "\n\n| Form | Variants | Runs |\n|---|---|---|\n";
+    }
+    std::vector<std::string> list = expandForms(row.pattern);
+    Outcome outcome = probe(list);
+    forms += list.size();
+    taken += outcome.taken;
+    std::string_view shown = row.pattern.substr(0, row.pattern.find(' '));
+    std::string status = outcome.refused.empty() ? "yes"
+                         : outcome.taken == 0    ? "no"
+                                                 : std::to_string(outcome.taken);
+    body += "| `" + inCell(shown) + "` | " + std::to_string(list.size()) + " | " + status + " |\n";
+    for (const auto& [instruction, reason] : outcome.refused) {
+      gaps += "| `" + instruction + "` | " + inCell(reason) + " |\n";
+    }
+  }
+  out += std::to_string(taken) + " of " + std::to_string(forms) + " variants run.\n" + body;
+  out += "\n### Refused\n\n| Variant | Reason given |\n|---|---|\n" + gaps;
+  return out;
+}
+
+}  // namespace farwarp::ptx
