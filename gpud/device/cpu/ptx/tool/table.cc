@@ -61,6 +61,33 @@ std::string inCell(std::string_view text) {
   return cell;
 }
 
+constexpr std::string_view kIntroduction =
+    R"(# PTX on the CPU device
+
+The CPU device compiles PTX text into decoded operations and runs each for the 32 lanes of a warp at
+once. This page is printed by `farwarp-ptx table`, which gives one instruction of every form below to
+the decoder; a test keeps it current. Whether results are right is what `tests/ptx` tests.
+`farwarp-ptx check FILE...` says the same of the kernels in PTX files, fatbins and programs.
+
+What is different from hardware, and allowed:
+
+- Asynchronous copies are done where they are issued; waiting for them has nothing to do.
+- mma and wmma round once: the products and the sum are computed in double precision (f64: a chain of
+  fused multiply-adds in the order of k). The hardware's order is not specified.
+- The layout of wmma fragments is not specified; sums of 16 x 16 lie as those of two mma.
+- All memory orders and scopes get the strongest one. Vector atomics update one element at a time.
+- Approximations (`.approx`, `.full`) are rounded from double precision.
+
+Refused with words: textures and surfaces, tensor copies, sparse and block-scaled products, wgmma,
+tcgen05.
+
+## Forms
+
+In a form, `<a|b>` stands for one of its parts, one of which may be empty. Registers of a class may
+have any type of that size, so a form with bits also stands for the others of its size.
+
+)";
+
 struct Outcome {
   size_t taken = 0;
   // Instruction without operands and reason, of those refused.
@@ -125,8 +152,9 @@ std::string formsTable() {
       gaps += "| `" + instruction + "` | " + inCell(reason) + " |\n";
     }
   }
+  out += kIntroduction;
   out += std::to_string(taken) + " of " + std::to_string(forms) + " variants run.\n" + body;
-  out += "\n### Refused\n\n| Variant | Reason given |\n|---|---|\n" + gaps;
+  out += "\n## Refused\n\n| Variant | Reason given |\n|---|---|\n" + gaps;
   return out;
 }
 
