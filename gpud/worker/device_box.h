@@ -1,5 +1,6 @@
-// A box of rows in device memory, read and written by ranges of its packed bytes: the rows one
-// after another, without what lies between them. That is how such copies cross the wire.
+// A box of rows in device memory, or of an array, read and written by ranges of its packed bytes:
+// the rows one after another, without what lies between them. That is how such copies cross the
+// wire.
 #pragma once
 
 #include <cuda.h>
@@ -22,6 +23,16 @@ class DeviceBox {
   // rows or slices that overlap, or numbers that wrap around.
   [[nodiscard]] bool assign(const Rows& rows, const CopyBox& box);
 
+  // The same for a box in an array, whose bounds the driver checks.
+  [[nodiscard]] bool assign(CUarray array, uint64_t x_bytes, uint64_t y, uint64_t z,
+                            const CopyBox& box);
+
+  // The box as one end of a copy on the device.
+  void putDestination(CUDA_MEMCPY3D& parameters) const {
+    putDestination(parameters, {0, 0, 0, box_});
+  }
+  void putSource(CUDA_MEMCPY3D& parameters) const { putSource(parameters, {0, 0, 0, box_}); }
+
   // Packed bytes in all.
   uint64_t bytes() const { return bytes_; }
 
@@ -42,11 +53,23 @@ class DeviceBox {
   // A range of packed bytes is at most five of these: the end of a row, rows of a slice, slices,
   // and as much at the other end.
   struct Piece {
-    uint64_t address;
+    uint64_t x_bytes, row, slice;  // within the box
     CopyBox box;
+
+    bool oneRow() const { return box.height == 1 && box.depth == 1; }
   };
   Piece pieceAt(uint64_t offset, uint64_t bytes) const;
 
+  uint64_t addressOf(const Piece& piece) const {
+    return rows_.at(piece.row, piece.slice) + piece.x_bytes;
+  }
+  void putDestination(CUDA_MEMCPY3D& parameters, const Piece& piece) const;
+  void putSource(CUDA_MEMCPY3D& parameters, const Piece& piece) const;
+
+  CUarray array_ = nullptr;  // null: rows_ says where the box is
+  uint64_t x_bytes_ = 0;
+  uint64_t y_ = 0;
+  uint64_t z_ = 0;
   Rows rows_;
   CopyBox box_;
   uint64_t bytes_ = 0;

@@ -1,9 +1,10 @@
-// Copies of two and three dimensions, and copies between contexts.
+// Copies of two and three dimensions, copies of arrays, and copies between contexts.
 //
 // All of them are copies of a box of rows (driver/copy_shape.h). Only the rows' bytes travel: they
 // are packed here and unpacked in gpud, or the other way round.
 #include <memory>
 
+#include "driver/array_shape.h"
 #include "driver/copy_shape.h"
 #include "interposer/calls/copies.h"
 
@@ -17,11 +18,22 @@ struct Side {
       false;  // all of it is in memory of the device, or page-locked memory, that we know of
 };
 
+// The array is alive, and the box lies in it.
+CUresult checkArray(CallScope& scope, const CopyEnd& end, const CopyBox& box) {
+  uint64_t id = 0;
+  FARWARP_TRY(scope.use(wire::HandleType::array, end.array, id));
+  const auto* array = static_cast<const Array*>(scope.client().handles.object(id));
+  return array == nullptr ? CUDA_ERROR_INVALID_HANDLE : checkInArray(array->shape, end, box);
+}
+
 // Addresses are unified: device memory may be page-locked memory of the host. Memory that the
 // program calls the host's is always this process's.
-CUresult findSide(Client& client, const CopyEnd& end, Side& side) {
-  // No array can exist yet, so this is no handle of one.
-  if (end.type == CU_MEMORYTYPE_ARRAY) return CUDA_ERROR_INVALID_HANDLE;
+CUresult findSide(CallScope& scope, const CopyEnd& end, const CopyBox& box, Side& side) {
+  Client& client = scope.client();
+  if (end.type == CU_MEMORYTYPE_ARRAY) {
+    side = {true, true};
+    return checkArray(scope, end, box);
+  }
   if (end.type != CU_MEMORYTYPE_HOST) {
     const Place place = placeOf(client, end.rows.address, end.span);
     side = {place != Place::unknown, place == Place::inside};
@@ -47,17 +59,35 @@ void putBox(Args& args, const CopyBox& box) {
 }
 
 template <typename Args>
-void putDestination(Args& args, const Rows& rows) {
+void putDestinationRows(Args& args, const Rows& rows) {
   args.dst = rows.address;
   args.dst_pitch = rows.pitch;
   args.dst_rows = rows.slice_rows;
 }
 
 template <typename Args>
-void putSource(Args& args, const Rows& rows) {
+void putSourceRows(Args& args, const Rows& rows) {
   args.src = rows.address;
   args.src_pitch = rows.pitch;
   args.src_rows = rows.slice_rows;
+}
+
+template <typename Args>
+void putDestination(Args& args, const CopyEnd& end) {
+  if (end.type != CU_MEMORYTYPE_ARRAY) return putDestinationRows(args, end.rows);
+  args.dst_array = idOf(end.array);
+  args.dst_x = end.x_bytes;
+  args.dst_y = end.y;
+  args.dst_z = end.z;
+}
+
+template <typename Args>
+void putSource(Args& args, const CopyEnd& end) {
+  if (end.type != CU_MEMORYTYPE_ARRAY) return putSourceRows(args, end.rows);
+  args.src_array = idOf(end.array);
+  args.src_x = end.x_bytes;
+  args.src_y = end.y;
+  args.src_z = end.z;
 }
 
 // A copy that gpud can refuse only for what the client has checked already need not be waited for.
@@ -81,7 +111,7 @@ CUresult upload(CallScope& scope, const CopyRequest& request, uint64_t stream, b
     data = {packed.get(), box.bytes()};
   }
   Args args;
-  putDestination(args, request.to.rows);
+  putDestination(args, request.to);
   putBox(args, box);
   args.stream = stream;
   if (box.bytes() <= wire::kInlineDataMax) {
@@ -98,7 +128,7 @@ CUresult downloadNow(CallScope& scope, const CopyRequest& request, uint64_t stre
   const CopyBox& box = request.box;
   scope.sendAs(CallId::cuMemcpy3D_v2);
   wire::Args_cuMemcpy3D_v2 args;
-  putSource(args, request.from.rows);
+  putSource(args, request.from);
   putBox(args, box);
   args.stream = stream;
   if (box.bytes() > wire::kInlineDataMax) args.transfer = scope.client().transfers.nextNumber();
@@ -118,7 +148,7 @@ CUresult downloadLater(CallScope& scope, const CopyRequest& request, uint64_t st
                        uint16_t record_flags) {
   Transfers& transfers = scope.client().transfers;
   wire::Args_cuMemcpy3DAsync_v2 args;
-  putSource(args, request.from.rows);
+  putSource(args, request.from);
   putBox(args, request.box);
   args.stream = stream;
   args.transfer = transfers.nextNumber();
@@ -140,8 +170,8 @@ CUresult downloadLater(CallScope& scope, const CopyRequest& request, uint64_t st
 template <typename Args, typename Reply>
 CUresult copyOnDevice(CallScope& scope, const CopyRequest& request, uint64_t stream, bool checked) {
   Args args;
-  putDestination(args, request.to.rows);
-  putSource(args, request.from.rows);
+  putDestination(args, request.to);
+  putSource(args, request.from);
   putBox(args, request.box);
   args.stream = stream;
   return sendChecked<Args, Reply>(scope, args, checked);
@@ -168,8 +198,8 @@ CUresult copyBox(CallScope& scope, const CopyRequest& request, uint64_t stream,
   using SyncReply = wire::Reply_cuMemcpy3D_v2;
   using AsyncReply = wire::Reply_cuMemcpy3DAsync_v2;
   Side to, from;
-  FARWARP_TRY(findSide(scope.client(), request.to, to));
-  FARWARP_TRY(findSide(scope.client(), request.from, from));
+  FARWARP_TRY(findSide(scope, request.to, request.box, to));
+  FARWARP_TRY(findSide(scope, request.from, request.box, from));
   if (to.on_device && from.on_device) {
     const bool checked = to.known && from.known;
     return where.async ? copyOnDevice<AsyncArgs, AsyncReply>(scope, request, stream, checked)
@@ -200,6 +230,12 @@ CUresult copy(const Parameters* parameters, const CopyWhere& where) {
   return request.box.empty() ? CUDA_SUCCESS : copyBox(scope, request, stream, where);
 }
 
+CUresult copyLinear(const LinearEnd& to, const LinearEnd& from, size_t bytes,
+                    const CopyWhere& where) {
+  const CUDA_MEMCPY3D parameters = linearCopy(to, from, bytes);
+  return copy(&parameters, where);
+}
+
 // --- between contexts ---
 
 // A context that a copy names. Here null does not mean the current one.
@@ -224,23 +260,25 @@ CUresult copyBetween(const CUDA_MEMCPY3D_PEER* parameters, const CopyWhere& wher
   if (named(request.from)) FARWARP_TRY(findPeer(scope, request.from.context, args.src_context));
   if (request.box.empty()) return CUDA_SUCCESS;
   Side to, from;
-  FARWARP_TRY(findSide(scope.client(), request.to, to));
-  FARWARP_TRY(findSide(scope.client(), request.from, from));
-  if (!to.on_device || !from.on_device) {
-    // What goes through the client needs no peers.
+  FARWARP_TRY(findSide(scope, request.to, request.box, to));
+  FARWARP_TRY(findSide(scope, request.from, request.box, from));
+  const bool array =
+      request.to.type == CU_MEMORYTYPE_ARRAY || request.from.type == CU_MEMORYTYPE_ARRAY;
+  if (!to.on_device || !from.on_device || array) {
+    // What goes through the client needs no peers, and an array knows its own context.
     scope.sendAs(where.async ? CallId::cuMemcpy3DAsync_v2 : CallId::cuMemcpy3D_v2);
     return copyBox(scope, request, args.stream, where);
   }
-  putDestination(args, request.to.rows);
-  putSource(args, request.from.rows);
+  putDestinationRows(args, request.to.rows);
+  putSourceRows(args, request.from.rows);
   putBox(args, request.box);
   return sendChecked<wire::Args_cuMemcpy3DPeerAsync, wire::Reply_cuMemcpy3DPeerAsync>(
       scope, args, to.known && from.known);
 }
 
 template <typename Args, typename Reply>
-CUresult copyLinear(CallScope& scope, Args& args, CUdeviceptr to, CUcontext to_context,
-                    CUdeviceptr from, CUcontext from_context, size_t bytes) {
+CUresult copyBytesBetween(CallScope& scope, Args& args, CUdeviceptr to, CUcontext to_context,
+                          CUdeviceptr from, CUcontext from_context, size_t bytes) {
   if (bytes != 0 && (to == 0 || from == 0)) return CUDA_ERROR_INVALID_VALUE;
   FARWARP_TRY(findPeer(scope, to_context, args.dstContext));
   FARWARP_TRY(findPeer(scope, from_context, args.srcContext));
@@ -284,8 +322,8 @@ CUresult cuMemcpyPeer(CUdeviceptr to, CUcontext to_context, CUdeviceptr from,
   CallScope scope(CallId::cuMemcpyPeer, record_flags);
   FARWARP_TRY(scope.enter(kNeedsInit | kNeedsContext));
   wire::Args_cuMemcpyPeer args;
-  return copyLinear<wire::Args_cuMemcpyPeer, wire::Reply_cuMemcpyPeer>(scope, args, to, to_context,
-                                                                       from, from_context, bytes);
+  return copyBytesBetween<wire::Args_cuMemcpyPeer, wire::Reply_cuMemcpyPeer>(
+      scope, args, to, to_context, from, from_context, bytes);
 }
 
 CUresult cuMemcpyPeerAsync(CUdeviceptr to, CUcontext to_context, CUdeviceptr from,
@@ -295,7 +333,7 @@ CUresult cuMemcpyPeerAsync(CUdeviceptr to, CUcontext to_context, CUdeviceptr fro
   FARWARP_TRY(scope.enter(kNeedsInit | kNeedsContext));
   wire::Args_cuMemcpyPeerAsync args;
   FARWARP_TRY(scope.use(wire::HandleType::stream, stream, args.hStream, true));
-  return copyLinear<wire::Args_cuMemcpyPeerAsync, wire::Reply_cuMemcpyPeerAsync>(
+  return copyBytesBetween<wire::Args_cuMemcpyPeerAsync, wire::Reply_cuMemcpyPeerAsync>(
       scope, args, to, to_context, from, from_context, bytes);
 }
 
@@ -306,6 +344,49 @@ CUresult cuMemcpy3DPeer(const CUDA_MEMCPY3D_PEER* parameters, uint16_t record_fl
 CUresult cuMemcpy3DPeerAsync(const CUDA_MEMCPY3D_PEER* parameters, CUstream stream,
                              uint16_t record_flags) {
   return copyBetween(parameters, {stream, record_flags, true});
+}
+
+CUresult cuMemcpyDtoA_v2(CUarray dst, size_t offset, CUdeviceptr src, size_t bytes,
+                         uint16_t record_flags) {
+  return copyLinear({CU_MEMORYTYPE_ARRAY, 0, dst, offset}, {CU_MEMORYTYPE_DEVICE, src}, bytes,
+                    {nullptr, record_flags, false});
+}
+
+CUresult cuMemcpyAtoD_v2(CUdeviceptr dst, CUarray src, size_t offset, size_t bytes,
+                         uint16_t record_flags) {
+  return copyLinear({CU_MEMORYTYPE_DEVICE, dst}, {CU_MEMORYTYPE_ARRAY, 0, src, offset}, bytes,
+                    {nullptr, record_flags, false});
+}
+
+CUresult cuMemcpyHtoA_v2(CUarray dst, size_t offset, const void* src, size_t bytes,
+                         uint16_t record_flags) {
+  return copyLinear({CU_MEMORYTYPE_ARRAY, 0, dst, offset}, {CU_MEMORYTYPE_HOST, idOf(src)}, bytes,
+                    {nullptr, record_flags, false});
+}
+
+CUresult cuMemcpyAtoH_v2(void* dst, CUarray src, size_t offset, size_t bytes,
+                         uint16_t record_flags) {
+  return copyLinear({CU_MEMORYTYPE_HOST, idOf(dst)}, {CU_MEMORYTYPE_ARRAY, 0, src, offset}, bytes,
+                    {nullptr, record_flags, false});
+}
+
+CUresult cuMemcpyAtoA_v2(CUarray dst, size_t dst_offset, CUarray src, size_t src_offset,
+                         size_t bytes, uint16_t record_flags) {
+  return copyLinear({CU_MEMORYTYPE_ARRAY, 0, dst, dst_offset},
+                    {CU_MEMORYTYPE_ARRAY, 0, src, src_offset}, bytes,
+                    {nullptr, record_flags, false});
+}
+
+CUresult cuMemcpyHtoAAsync_v2(CUarray dst, size_t offset, const void* src, size_t bytes,
+                              CUstream stream, uint16_t record_flags) {
+  return copyLinear({CU_MEMORYTYPE_ARRAY, 0, dst, offset}, {CU_MEMORYTYPE_HOST, idOf(src)}, bytes,
+                    {stream, record_flags, true});
+}
+
+CUresult cuMemcpyAtoHAsync_v2(void* dst, CUarray src, size_t offset, size_t bytes, CUstream stream,
+                              uint16_t record_flags) {
+  return copyLinear({CU_MEMORYTYPE_HOST, idOf(dst)}, {CU_MEMORYTYPE_ARRAY, 0, src, offset}, bytes,
+                    {stream, record_flags, true});
 }
 
 }  // namespace farwarp::client::calls

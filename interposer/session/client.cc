@@ -158,6 +158,7 @@ void Client::release(const std::vector<HandleTable::Removed>& removed) {
       auto* image = static_cast<Image*>(gone.object);
       if (image != nullptr && image->id == gone.id) graveyard.bury(image);
     }
+    if (type == wire::HandleType::array) delete static_cast<Array*>(gone.object);
     if (type == wire::HandleType::context) contexts.retire(static_cast<Context*>(gone.object));
   }
 }

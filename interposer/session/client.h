@@ -14,6 +14,7 @@
 
 #include "driver/driver_front.h"
 #include "interposer/session/allocation_map.h"
+#include "interposer/session/arrays.h"
 #include "interposer/session/contexts.h"
 #include "interposer/session/devices.h"
 #include "interposer/session/event_log.h"

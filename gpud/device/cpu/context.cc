@@ -96,6 +96,7 @@ void Context::end() {
     driver_.scheduler().closeStream(stream->stream);
   }
   driver_.events().removeIf(mine);
+  driver_.arrays().removeIf(mine);
   for (const auto& module : driver_.modules().removeIf(mine)) module->forgetFunctions(driver_);
   for (const auto& library : driver_.libraries().all()) library->forgetContext(number_);
   driver_.memory().releaseContext(number_);

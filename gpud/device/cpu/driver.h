@@ -54,6 +54,7 @@ class Driver final : public DriverFront {
   HandleTable<Module>& modules() { return modules_; }
   HandleTable<Library>& libraries() { return libraries_; }
   HandleTable<Function>& functions() { return functions_; }
+  HandleTable<ArrayObject>& arrays() { return arrays_; }
 
   // The number of the calling thread, whose default streams end with it.
   uint64_t threadNumberForStreams();
@@ -98,6 +99,7 @@ class Driver final : public DriverFront {
   HandleTable<Module> modules_{4};
   HandleTable<Library> libraries_{5};
   HandleTable<Function> functions_{6};
+  HandleTable<ArrayObject> arrays_{8};
 };
 
 }  // namespace farwarp::cpu

@@ -13,6 +13,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "driver/array_shape.h"
 #include "driver/launch_check.h"
 #include "gpud/device/cpu/config.h"
 #include "gpud/device/cpu/context.h"
@@ -29,6 +30,14 @@ struct StreamObject {
   unsigned flags = 0;
   int priority = 0;
   uint64_t number = 0;
+};
+
+// A CUDA array: rows without gaps in memory of its context.
+struct ArrayObject {
+  std::shared_ptr<Context> context;
+  CUDA_ARRAY3D_DESCRIPTOR descriptor{};
+  ArrayShape shape;
+  uint64_t address = 0;
 };
 
 // One recording of an event.

@@ -620,6 +620,32 @@ TEST_F(SessionTest, CopiesOfImpossibleRowsEndTheSession) {
   EXPECT_EQ(call(CallId::cuMemcpy3D_v2, good).result(), CUDA_SUCCESS);
 }
 
+TEST_F(SessionTest, ArraysAreCheckedBeforeTheDriverSeesThem) {
+  wire::Args_cuArray3DCreate_v2 create;
+  create.array = HandleId(HandleType::array, 1, 1).bits;
+  create.width = 8, create.height = 4, create.channels = 1;
+  create.format = CU_AD_FORMAT_FLOAT;
+  wire::Args_cuArray3DCreate_v2 bad = create;
+  bad.width = ~uint64_t{0};
+  EXPECT_EQ(call(CallId::cuArray3DCreate_v2, bad).result(), CUDA_ERROR_INVALID_VALUE);
+  bad = create;
+  bad.channels = 0;
+  EXPECT_EQ(call(CallId::cuArray3DCreate_v2, bad).result(), CUDA_ERROR_INVALID_VALUE);
+
+  wire::Args_cuMemcpy3D_v2 copy;
+  copy.dst_array = create.array;
+  copy.width = 32, copy.height = 1, copy.depth = 1;
+  const std::vector<std::byte> data(32);
+  copy.data = data;
+  EXPECT_EQ(call(CallId::cuMemcpy3D_v2, copy).result(), CUDA_ERROR_INVALID_HANDLE);
+  EXPECT_EQ(call(CallId::cuArray3DCreate_v2, create).result(), CUDA_SUCCESS);
+  EXPECT_EQ(call(CallId::cuMemcpy3D_v2, copy).result(), CUDA_SUCCESS);
+  copy.dst_x = ~uint64_t{0} - 8;
+  EXPECT_FALSE(call(CallId::cuMemcpy3D_v2, copy).answered);
+  runUntil([&] { return ended_; });
+  EXPECT_THAT(endReason(), HasSubstr("cuMemcpy3D_v2"));
+}
+
 TEST_F(SessionTest, NonsenseAboutMemoryPoolsEndsTheSession) {
   const uint64_t id = HandleId(HandleType::memPool, 1, 1).bits;
   wire::Args_cuMemPoolCreate create;

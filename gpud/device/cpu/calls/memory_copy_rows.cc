@@ -1,7 +1,9 @@
-// Memory management: copies of two and three dimensions, and copies between contexts.
+// Memory management: copies of two and three dimensions, copies of arrays, and copies between
+// contexts.
 #include <string>
 
 #include "cpu_calls_gen.h"
+#include "driver/array_shape.h"
 #include "driver/copy_shape.h"
 #include "gpud/device/cpu/calls/enter.h"
 
@@ -18,11 +20,24 @@ struct Place {
   bool on_host = false;  // memory of the host, so that a synchronous copy is waited for
 };
 
+// Finds the rows of an array that the copy moves.
+CUresult placeInArray(CopyEnd& end, const CopyBox& box) {
+  const auto array = Driver::get().arrays().find(end.array);
+  if (array == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+  const ArrayShape& shape = array->shape;
+  if (CUresult r = checkInArray(shape, end, box); r != CUDA_SUCCESS) return r;
+  end.rows = {array->address, shape.rowBytes(), shape.height};
+  end.rows.address = end.rows.at(end.y, end.z) + end.x_bytes;
+  return CUDA_SUCCESS;
+}
+
 // Addresses are unified: what the program calls host or device memory is what the address says. Of
 // pageable host memory nothing can be said.
-CUresult place(const CopyEnd& end, Place& out) {
-  // No array can exist yet, so this is no handle of one.
-  if (end.type == CU_MEMORYTYPE_ARRAY) return CUDA_ERROR_INVALID_HANDLE;
+CUresult place(CopyEnd& end, const CopyBox& box, Place& out) {
+  if (end.type == CU_MEMORYTYPE_ARRAY) {
+    out.known = true;
+    return placeInArray(end, box);
+  }
   const AddressSpace& memory = Driver::get().memory();
   Allocation found;
   if (memory.find(end.rows.address, found)) {
@@ -40,10 +55,10 @@ Rows packedRows(const void* data, const CopyBox& box) {
   return {reinterpret_cast<uint64_t>(data), box.width, box.height};
 }
 
-CUresult copyBox(const CopyRequest& request, const StreamUse& use, bool async) {
+CUresult copyBox(CopyRequest request, const StreamUse& use, bool async) {
   Place to, from;
-  if (CUresult r = place(request.to, to); r != CUDA_SUCCESS) return r;
-  if (CUresult r = place(request.from, from); r != CUDA_SUCCESS) return r;
+  if (CUresult r = place(request.to, request.box, to); r != CUDA_SUCCESS) return r;
+  if (CUresult r = place(request.from, request.box, from); r != CUDA_SUCCESS) return r;
   Scheduler& scheduler = Driver::get().scheduler();
   const auto context = use.context;
   const auto move = [context, to = request.to.rows, from = request.from.rows, box = request.box] {
@@ -76,6 +91,16 @@ CUresult copy(const Parameters* parameters, CUstream stream, uint16_t record_fla
   CopyRequest request;
   if (CUresult r = describeCopy(*parameters, request); r != CUDA_SUCCESS) return r;
   return request.box.empty() ? CUDA_SUCCESS : copyBox(request, use, async);
+}
+
+uint64_t addressOf(const void* pointer) {
+  return reinterpret_cast<uint64_t>(pointer);
+}
+
+CUresult copyLinear(const LinearEnd& to, const LinearEnd& from, size_t bytes, CUstream stream,
+                    uint16_t record_flags, bool async) {
+  const CUDA_MEMCPY3D parameters = linearCopy(to, from, bytes);
+  return copy(&parameters, stream, record_flags, async);
 }
 
 // --- between contexts ---
@@ -119,8 +144,9 @@ CUresult copyBetween(const CUDA_MEMCPY3D_PEER* parameters, CUstream stream, uint
   return CUDA_SUCCESS;
 }
 
-CUresult copyLinear(CUdeviceptr to, CUcontext to_context, CUdeviceptr from, CUcontext from_context,
-                    size_t bytes, CUstream stream, uint16_t record_flags, bool async) {
+CUresult copyBytesBetween(CUdeviceptr to, CUcontext to_context, CUdeviceptr from,
+                          CUcontext from_context, size_t bytes, CUstream stream,
+                          uint16_t record_flags, bool async) {
   CUDA_MEMCPY3D_PEER parameters{};
   parameters.dstMemoryType = parameters.srcMemoryType = CU_MEMORYTYPE_DEVICE;
   parameters.dstDevice = to;
@@ -156,12 +182,12 @@ CUresult cuMemcpy3DAsync_v2(const CUDA_MEMCPY3D* parameters, CUstream stream, ui
 
 CUresult cuMemcpyPeer(CUdeviceptr dst, CUcontext dst_context, CUdeviceptr src,
                       CUcontext src_context, size_t bytes, uint16_t flags) {
-  return copyLinear(dst, dst_context, src, src_context, bytes, nullptr, flags, false);
+  return copyBytesBetween(dst, dst_context, src, src_context, bytes, nullptr, flags, false);
 }
 
 CUresult cuMemcpyPeerAsync(CUdeviceptr dst, CUcontext dst_context, CUdeviceptr src,
                            CUcontext src_context, size_t bytes, CUstream stream, uint16_t flags) {
-  return copyLinear(dst, dst_context, src, src_context, bytes, stream, flags, true);
+  return copyBytesBetween(dst, dst_context, src, src_context, bytes, stream, flags, true);
 }
 
 CUresult cuMemcpy3DPeer(const CUDA_MEMCPY3D_PEER* parameters, uint16_t flags) {
@@ -171,6 +197,47 @@ CUresult cuMemcpy3DPeer(const CUDA_MEMCPY3D_PEER* parameters, uint16_t flags) {
 CUresult cuMemcpy3DPeerAsync(const CUDA_MEMCPY3D_PEER* parameters, CUstream stream,
                              uint16_t flags) {
   return copyBetween(parameters, stream, flags, true);
+}
+
+CUresult cuMemcpyDtoA_v2(CUarray dst, size_t offset, CUdeviceptr src, size_t bytes,
+                         uint16_t flags) {
+  return copyLinear({CU_MEMORYTYPE_ARRAY, 0, dst, offset}, {CU_MEMORYTYPE_DEVICE, src}, bytes,
+                    nullptr, flags, false);
+}
+
+CUresult cuMemcpyAtoD_v2(CUdeviceptr dst, CUarray src, size_t offset, size_t bytes,
+                         uint16_t flags) {
+  return copyLinear({CU_MEMORYTYPE_DEVICE, dst}, {CU_MEMORYTYPE_ARRAY, 0, src, offset}, bytes,
+                    nullptr, flags, false);
+}
+
+CUresult cuMemcpyHtoA_v2(CUarray dst, size_t offset, const void* src, size_t bytes,
+                         uint16_t flags) {
+  return copyLinear({CU_MEMORYTYPE_ARRAY, 0, dst, offset}, {CU_MEMORYTYPE_HOST, addressOf(src)},
+                    bytes, nullptr, flags, false);
+}
+
+CUresult cuMemcpyAtoH_v2(void* dst, CUarray src, size_t offset, size_t bytes, uint16_t flags) {
+  return copyLinear({CU_MEMORYTYPE_HOST, addressOf(dst)}, {CU_MEMORYTYPE_ARRAY, 0, src, offset},
+                    bytes, nullptr, flags, false);
+}
+
+CUresult cuMemcpyAtoA_v2(CUarray dst, size_t dst_offset, CUarray src, size_t src_offset,
+                         size_t bytes, uint16_t flags) {
+  return copyLinear({CU_MEMORYTYPE_ARRAY, 0, dst, dst_offset},
+                    {CU_MEMORYTYPE_ARRAY, 0, src, src_offset}, bytes, nullptr, flags, false);
+}
+
+CUresult cuMemcpyHtoAAsync_v2(CUarray dst, size_t offset, const void* src, size_t bytes,
+                              CUstream stream, uint16_t flags) {
+  return copyLinear({CU_MEMORYTYPE_ARRAY, 0, dst, offset}, {CU_MEMORYTYPE_HOST, addressOf(src)},
+                    bytes, stream, flags, true);
+}
+
+CUresult cuMemcpyAtoHAsync_v2(void* dst, CUarray src, size_t offset, size_t bytes, CUstream stream,
+                              uint16_t flags) {
+  return copyLinear({CU_MEMORYTYPE_HOST, addressOf(dst)}, {CU_MEMORYTYPE_ARRAY, 0, src, offset},
+                    bytes, stream, flags, true);
 }
 
 }  // namespace farwarp::cpu::calls
