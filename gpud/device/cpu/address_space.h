@@ -62,8 +62,8 @@ class AddressSpace {
   // Ends the allocation that begins at `begin` and is of `kind` (and has `number`, unless that is
   // 0). False when there is none.
   bool release(uint64_t begin, MemoryKind kind, uint64_t number = 0);
-  // Says that only `bytes` of the memory at `begin`, not more than was allocated there, belong to the
-  // program from now on, as a new allocation. With 0 it is kept, but found no more.
+  // Says that only `bytes` of the memory at `begin`, not more than was allocated there, belong to
+  // the program from now on, as a new allocation. With 0 it is kept, but found no more.
   void resize(uint64_t begin, uint64_t bytes);
   // Ends all allocations of a context.
   void releaseContext(uint64_t context);

@@ -238,7 +238,7 @@ CUresult Device::attribute(CUdevice_attribute which, int* value) const {
     case CU_DEVICE_ATTRIBUTE_MEM_SYNC_DOMAIN_COUNT:
       *value = 1;
       break;
-    // Textures, arrays, managed and mapped memory, virtual memory, IPC and the rest are not
+    // Textures, managed and mapped memory, virtual memory, IPC and the rest are not
     // there.
     default:
       *value = 0;
