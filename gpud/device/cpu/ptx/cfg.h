@@ -41,6 +41,8 @@ struct RegisterLayout {
   uint32_t frame_bytes = 0;
   uint32_t estimate = 0;  // 32-bit registers of a thread that are live at once
 };
+// How many instructions write each register; 2 stands for more, and for all that cannot be told.
+std::vector<uint8_t> countWrites(const ast::Function& function);
 RegisterLayout allocateRegisters(const ast::Function& function, const ControlFlow& flow);
 
 }  // namespace farwarp::ptx

@@ -110,6 +110,8 @@ struct FunctionCode {
   uint32_t registers = 0;    // estimate of 32-bit registers per thread
   std::vector<FormalParam> params;
   std::vector<FormalParam> returns;
+  // Parameters of a kernel that its code takes from the block's values, after BlockValue::count.
+  std::vector<FormalParam> uniform_params;
   std::vector<uint32_t> callees;  // indices of functions called directly
   bool calls_indirectly = false;
   bool uses_alloca = false;

@@ -282,12 +282,15 @@ void FunctionDecoder::decode() {
   carry_offset_ = layout_.frame_bytes;
   layout_.frame_bytes += 64;
   if (function_.is_entry) layOutShared();
+  findAliases();
   saveStackAtEntry();
   for (block = 0; block < flow_.blocks.size(); ++block) {
     block_starts_.push_back(static_cast<uint32_t>(code_.code.size()));
     const BasicBlock& b = flow_.blocks[block];
     if (b.is_meet) emit(op::join).line = function_.instructions[b.first].line;
-    for (uint32_t k = b.first; k < b.end; ++k) decodeInstruction(function_.instructions[k]);
+    for (uint32_t k = b.first; k < b.end; ++k) {
+      if (!left_out_[k]) decodeInstruction(function_.instructions[k]);
+    }
   }
   block_starts_.push_back(static_cast<uint32_t>(code_.code.size()));
   if (saved_stack_ != kNone) {

@@ -137,6 +137,9 @@ class FunctionDecoder {
   Ref withOffset(Ref base, int64_t offset, uint32_t bytes);
   void layOutShared();
   void saveStackAtEntry();
+  void findAliases();
+  Ref placeOfValue(const ast::Instruction& in);
+  Ref uniformParam(uint32_t offset, uint32_t bytes);
   int variableOf(const ast::Operand& operand) const;
   void patch();
 
@@ -156,7 +159,9 @@ class FunctionDecoder {
   uint32_t temporaries_used_ = 0;
   uint32_t temporaries_max_ = 0;
   uint32_t carry_offset_ = 0;
-  Ref saved_stack_ = kNone;  // where a function that uses alloca keeps the stack of its caller
+  std::vector<Ref> aliases_;    // of a register: where its value is anyway; else kNone
+  std::vector<bool> left_out_;  // instructions that only fill such registers
+  Ref saved_stack_ = kNone;     // where a function that uses alloca keeps the stack of its caller
   std::vector<uint32_t> block_starts_;
 };
 

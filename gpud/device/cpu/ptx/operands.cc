@@ -142,6 +142,7 @@ Ref FunctionDecoder::source(const Operand& operand, Type type) {
         invalid("A register of type ." + std::string(typeName(have)) + " is used where ." +
                 typeName(type) + " is needed.");
       }
+      if (aliases_[operand.index] != kNone) return aliases_[operand.index];
       return layout_.offsets[operand.index] | kBaseFrame;
     }
     case Operand::Kind::integer:

@@ -166,6 +166,22 @@ uint32_t assignPlaces(const std::vector<uint32_t>& ids, const std::vector<Interv
 
 }  // namespace
 
+std::vector<uint8_t> countWrites(const Function& function) {
+  std::vector<uint8_t> writes(function.registers.size(), 0);
+  for (const Instruction& in : function.instructions) {
+    visitRegisters(in, [&](uint32_t reg, bool written) {
+      if (written && writes[reg] < 2) ++writes[reg];
+    });
+    if (in.opcode != "call") continue;
+    for (const Operand& operand : in.operands) {  // results or arguments
+      for (const Operand& item : operand.items) {
+        if (item.kind == Operand::Kind::reg) writes[item.index] = 2;
+      }
+    }
+  }
+  return writes;
+}
+
 RegisterLayout allocateRegisters(const Function& function, const ControlFlow& flow) {
   RegisterLayout layout;
   std::vector<Interval> intervals = lifetimes(function, flow);

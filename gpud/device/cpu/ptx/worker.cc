@@ -156,7 +156,8 @@ std::unique_ptr<BlockStorage> Worker::newBlock() {
   uint32_t warps = (b.threads + kLanes - 1) / kLanes;
   size_t frame = round64(launch.kernel->function->frame_bytes);
   size_t warp_values = static_cast<size_t>(WarpValue::count) * kValueBytes;
-  size_t block_values = static_cast<size_t>(BlockValue::count) * kValueBytes;
+  const std::vector<FormalParam>& uniform = launch.kernel->function->uniform_params;
+  size_t block_values = (static_cast<size_t>(BlockValue::count) + uniform.size()) * kValueBytes;
   // An odd number of cache lines from lane to lane spreads the lanes over the cache's sets.
   size_t stride = launch.stack_bytes == 0 ? 0 : round64(launch.stack_bytes) | 64;
   b.shared_bytes = launch.shared_bytes;
@@ -178,6 +179,15 @@ std::unique_ptr<BlockStorage> Worker::newBlock() {
   b.warps = reinterpret_cast<Warp*>(take(warps * sizeof(Warp)));
   b.warp_count = warps;
   fillLaunchValues(b);
+  for (size_t k = 0; k < uniform.size(); ++k) {
+    uint32_t index = static_cast<uint32_t>(static_cast<size_t>(BlockValue::count) + k);
+    uint64_t value = 0;
+    std::memcpy(&value, &launch.params[uniform[k].offset], uniform[k].size);
+    if (uniform[k].size == 8)
+      fill64(b.values, index, value);
+    else
+      fill32(b.values, index, static_cast<uint32_t>(value));
+  }
   std::byte* values = take(warps * warp_values);
   std::byte* regs = take(warps * frame);
   b.frames = regs;

@@ -2,6 +2,8 @@
 // everything here is in that level's namespace.
 #pragma once
 
+#include <emmintrin.h>
+
 #include <bit>
 #include <cstring>
 #include <type_traits>
@@ -36,12 +38,13 @@ template <class T, class F>
 // One bit per lane from a condition.
 template <class F>
 [[gnu::always_inline]] inline uint32_t maskOf(F condition) {
-  alignas(64) uint32_t bits[kLanes];
+  alignas(64) uint8_t bytes[kLanes];
 #pragma GCC ivdep
-  for (uint32_t l = 0; l < kLanes; ++l) bits[l] = condition(l) ? 1u << l : 0u;
-  uint32_t mask = 0;
-  for (uint32_t l = 0; l < kLanes; ++l) mask |= bits[l];
-  return mask;
+  for (uint32_t l = 0; l < kLanes; ++l) bytes[l] = condition(l) ? 0xff : 0;
+  const __m128i* halves = reinterpret_cast<const __m128i*>(bytes);
+  uint32_t low = static_cast<uint32_t>(_mm_movemask_epi8(_mm_load_si128(halves)));
+  uint32_t high = static_cast<uint32_t>(_mm_movemask_epi8(_mm_load_si128(halves + 1)));
+  return low | high << 16;
 }
 
 Handler integerHandler(IntOp op, Type type);
