@@ -239,8 +239,8 @@ void Worker::prepare(BlockStorage& storage, uint64_t index) {
     w.slice = kSlice;
     w.state = WarpState::ready;
     w.cluster_phase = 0;
+    if (w.alloca_most != 0) std::memset(w.alloca_bytes, 0, sizeof(w.alloca_bytes));
     w.alloca_most = 0;
-    std::memset(w.alloca_bytes, 0, sizeof(w.alloca_bytes));
     std::memset(w.barrier_arrived, 0, sizeof(w.barrier_arrived));
   }
 }

@@ -18,12 +18,13 @@ inline uint64_t laneBit(uint32_t mask, uint32_t l) {
 template <class A>
 inline Pattern patternOf(const A* p, uint32_t mask, uint32_t bytes) {
   if (mask != ~0u) return Pattern::scattered;
-  A different = 0, uneven = 0;
-  for (uint32_t l = 0; l < kLanes; ++l) {
-    different |= p[l] ^ static_cast<A>(p[0] + A{l} * bytes);
-    uneven |= p[l] ^ p[0];
-  }
-  return different == 0 ? Pattern::contiguous : uneven == 0 ? Pattern::uniform : Pattern::scattered;
+  // The second lane says what the others would have to be.
+  A first = p[0], step = static_cast<A>(p[1] - first);
+  if (step != bytes && step != 0) return Pattern::scattered;
+  A different = 0;
+  for (uint32_t l = 0; l < kLanes; ++l) different |= p[l] ^ static_cast<A>(first + A{l} * step);
+  if (different != 0) return Pattern::scattered;
+  return step == 0 ? Pattern::uniform : Pattern::contiguous;
 }
 
 // All lanes at one address, which may be outside: then the slow check decides.
