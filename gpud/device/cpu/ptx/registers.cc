@@ -82,8 +82,8 @@ std::vector<Interval> lifetimes(const Function& function, const ControlFlow& flo
   }
   std::vector<uint64_t> live_in(blocks * words), killed(blocks * words), live(words);
   for (size_t b = 0; b < blocks; ++b) {
-    uint64_t* in_bits = &live_in[b * words];
-    uint64_t* kill_bits = &killed[b * words];
+    uint64_t* in_bits = live_in.data() + b * words;
+    uint64_t* kill_bits = killed.data() + b * words;
     for (uint32_t i = flow.blocks[b].first; i < flow.blocks[b].end; ++i) {
       // Reads first: they happen before the instruction's own writes.
       for (bool writes : {false, true}) {
