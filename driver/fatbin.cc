@@ -146,6 +146,8 @@ CUresult readFatbin(std::span<const std::byte> bytes, std::vector<ImageEntry>& e
 // read; for an image of unknown size it is the limit of an image. 0 when the header makes no sense.
 uint64_t elfBytes(const std::byte* at, uint64_t available) {
   if (available < sizeof(Elf64_Ehdr)) return 0;
+  // Before the whole header: what only begins like an ELF file may end right there.
+  if (std::to_integer<int>(at[EI_CLASS]) != ELFCLASS64) return 0;
   const auto header = field<Elf64_Ehdr>(at);
   if (header.e_machine != kElfMachineCuda) return 0;
   if (header.e_shnum != 0 && header.e_shentsize != sizeof(Elf64_Shdr)) return 0;
