@@ -291,6 +291,7 @@ CUresult readImage(std::span<const std::byte> bytes, ModuleImage& out, std::stri
     return refuse(why, "The image has " + std::to_string(bytes.size()) + " bytes; the limit is " +
                            std::to_string(kImageBytesMax) + ".");
   }
+  if (bytes.empty()) return refuse(why, "The image is empty.");
   if (bytes.size() >= sizeof(uint32_t)) {
     if (field<uint32_t>(bytes.data()) == kFatbinMagic) {
       out.form = ImageForm::fatbin;
