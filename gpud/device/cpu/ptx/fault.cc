@@ -1,6 +1,8 @@
 // Errors of kernels: memory faults, failed checks, traps. All of them leave the executor by a jump
 // to the worker, which owns no objects between that point and here.
+#include <pthread.h>
 #include <signal.h>
+#include <ucontext.h>
 
 #include <bit>
 #include <cstdio>
@@ -49,6 +51,9 @@ void onFault(int signal, siginfo_t* info, void* context) {
   Warp& w = *worker->running;
   uint64_t address = reinterpret_cast<uint64_t>(info->si_addr);
   worker->fault = {LaunchStatus::illegal_address, w.pc, blame(w, address), address};
+  // The jump does what a return from here would do to the signal mask. A thread that stayed as it is
+  // in a handler could not take a second fault: some runtimes block every signal around handlers.
+  pthread_sigmask(SIG_SETMASK, &static_cast<ucontext_t*>(context)->uc_sigmask, nullptr);
   siglongjmp(worker->recovery, 1);
 }
 
