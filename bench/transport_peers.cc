@@ -77,8 +77,7 @@ struct RpcPeer::Server final : SessionHandler {
   ~Server() noexcept override {}
 
   UvEventPort port;
-  kj::EventLoop loop{port};
-  kj::WaitScope scope{loop};
+  kj::WaitScope scope{port.eventLoop()};
   kj::PromiseFulfillerPair<void> stop = kj::newPromiseAndFulfiller<void>();
   int listener = -1;
   std::vector<std::byte> buffer = std::vector<std::byte>(kBulkBytes, std::byte{1});

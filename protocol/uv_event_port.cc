@@ -10,9 +10,15 @@ UvEventPort::UvEventPort() {
   if (failed != 0) uv_loop_close(&loop_);
   KJ_REQUIRE(failed == 0, "cannot make a libuv wake-up");
   async_.data = this;
+  uv_prepare_init(&loop_, &prepare_);
+  prepare_.data = this;
+  uv_prepare_start(&prepare_, &UvEventPort::beforePolling);
+  event_loop_.emplace(*this);
 }
 
 UvEventPort::~UvEventPort() noexcept(false) {
+  event_loop_.reset();
+  uv_prepare_stop(&prepare_);
   uv_walk(
       &loop_,
       [](uv_handle_t* handle, void*) {
@@ -33,9 +39,15 @@ bool UvEventPort::poll() {
 }
 
 bool UvEventPort::run(uv_run_mode mode) {
-  if (flushers_.flushAll()) mode = UV_RUN_NOWAIT;
   uv_run(&loop_, mode);
   return woken_.exchange(false, std::memory_order_acq_rel);
+}
+
+// libuv 1.44 runs due timers before it polls, and then polls without a limit when no timer is left,
+// even if a timer's callback made work. So look once more at the last moment before the poll.
+void UvEventPort::beforePolling(uv_prepare_t* handle) {
+  auto* port = static_cast<UvEventPort*>(handle->data);
+  if (port->flushers_.flushAll() || port->event_loop_->isRunnable()) uv_stop(&port->loop_);
 }
 
 void UvEventPort::wake() const {

@@ -1,9 +1,8 @@
 // A KJ event loop's event port on a libuv loop.
 //
-// gpud runs the KJ loop on one thread: `UvEventPort port; kj::EventLoop loop(port); kj::WaitScope
-// scope(loop); promise.wait(scope);`. libuv handles on uvLoop() (listeners, timers, child
-// processes, signals) fire inside that wait. The client enters the loop from any thread under a
-// lock of its own.
+// gpud runs the KJ loop on one thread: `UvEventPort port; kj::WaitScope scope(port.eventLoop());
+// promise.wait(scope);`. libuv handles on uvLoop() (listeners, timers, child processes, signals)
+// fire inside that wait.
 #pragma once
 
 #include <kj/async.h>
@@ -12,6 +11,7 @@
 #include <atomic>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "protocol/output_flusher.h"
@@ -21,11 +21,12 @@ namespace farwarp::wire {
 class UvEventPort final : public kj::EventPort {
  public:
   UvEventPort();
-  // Runs uv_close on whatever was forgotten and ends the libuv loop.
+  // Ends the KJ loop, runs uv_close on whatever was forgotten, and ends the libuv loop.
   ~UvEventPort() noexcept(false);
   KJ_DISALLOW_COPY(UvEventPort);
 
   uv_loop_t* uvLoop() { return &loop_; }
+  kj::EventLoop& eventLoop() { return *event_loop_; }
 
   // kj::EventPort
   bool wait() override;
@@ -41,15 +42,18 @@ class UvEventPort final : public kj::EventPort {
 
  private:
   static void onAsync(uv_async_t* handle);
+  static void beforePolling(uv_prepare_t* handle);
   bool run(uv_run_mode mode);
   void runPosted();
 
   uv_loop_t loop_;
   mutable uv_async_t async_;
+  uv_prepare_t prepare_;
   mutable std::atomic<bool> woken_{false};
   mutable std::mutex posted_mutex_;  // guards posted_
   mutable std::vector<std::function<void()>> posted_;
   OutputFlushers flushers_;
+  std::optional<kj::EventLoop> event_loop_;
 };
 
 }  // namespace farwarp::wire

@@ -124,8 +124,7 @@ SessionSettings settingsOf(const Options& options, SessionCounters* counters) {
   Driver driver;
   openDriver(options, driver, counters);
   wire::UvEventPort port;
-  kj::EventLoop loop(port);
-  kj::WaitScope scope(loop);
+  kj::WaitScope scope(port.eventLoop());
   Session session(driver.table(), port, *counters, settings);
   Watcher watcher(port.uvLoop(), session);
   try {

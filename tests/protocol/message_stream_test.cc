@@ -104,8 +104,7 @@ class Stream : public ::testing::Test {
   ~Stream() noexcept override {}
 
   UvEventPort port_;
-  kj::EventLoop loop_{port_};
-  kj::WaitScope scope_{loop_};
+  kj::WaitScope scope_{port_.eventLoop()};
   MemoryChannel channel_;
 
   using Read = kj::Promise<kj::Maybe<kj::Own<capnp::MessageReader>>>;

@@ -57,10 +57,9 @@ class RawClient {
 
  private:
   UvEventPort port_;
-  kj::EventLoop loop_{port_};
 
  public:
-  kj::WaitScope scope{loop_};
+  kj::WaitScope scope{port_.eventLoop()};
 
  private:
   int fd_;

@@ -81,8 +81,7 @@ TestServer::~TestServer() noexcept {
 void TestServer::serve() {
   port_ = std::make_unique<UvEventPort>();
   {
-    kj::EventLoop loop(*port_);
-    kj::WaitScope scope(loop);
+    kj::WaitScope scope(port_->eventLoop());
     auto paf = kj::newPromiseAndFulfiller<void>();
     stop_ = kj::mv(paf.fulfiller);
     auto* poll = new uv_poll_t;

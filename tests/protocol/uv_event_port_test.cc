@@ -11,8 +11,7 @@ namespace {
 
 TEST(UvEventPort, RunsPostsInOrderOnTheLoopsThread) {
   UvEventPort port;
-  kj::EventLoop loop(port);
-  kj::WaitScope scope(loop);
+  kj::WaitScope scope(port.eventLoop());
   auto paf = kj::newPromiseAndFulfiller<void>();
   std::vector<int> order;
   std::thread::id ran_on;
@@ -34,8 +33,7 @@ TEST(UvEventPort, RunsPostsInOrderOnTheLoopsThread) {
 
 TEST(UvEventPort, AWakeOfAnotherThreadEndsTheWaitOnce) {
   UvEventPort port;
-  kj::EventLoop loop(port);
-  kj::WaitScope scope(loop);
+  kj::WaitScope scope(port.eventLoop());
   std::thread other([&] { port.wake(); });
   while (!port.wait()) {
   }
@@ -45,8 +43,7 @@ TEST(UvEventPort, AWakeOfAnotherThreadEndsTheWaitOnce) {
 
 TEST(UvEventPort, LibuvTimersFulfilPromises) {
   UvEventPort port;
-  kj::EventLoop loop(port);
-  kj::WaitScope scope(loop);
+  kj::WaitScope scope(port.eventLoop());
   auto paf = kj::newPromiseAndFulfiller<void>();
   uv_timer_t timer;
   uv_timer_init(port.uvLoop(), &timer);
@@ -55,6 +52,44 @@ TEST(UvEventPort, LibuvTimersFulfilPromises) {
       &timer, [](uv_timer_t* t) { static_cast<kj::PromiseFulfiller<void>*>(t->data)->fulfill(); },
       1, 0);
   paf.promise.wait(scope);
+}
+
+TEST(UvEventPort, ATimerThatIsDueBeforeTheWaitFulfilsPromises) {
+  UvEventPort port;
+  kj::WaitScope scope(port.eventLoop());
+  auto paf = kj::newPromiseAndFulfiller<void>();
+  uv_timer_t timer;
+  uv_timer_init(port.uvLoop(), &timer);
+  timer.data = paf.fulfiller.get();
+  uv_timer_start(
+      &timer, [](uv_timer_t* t) { static_cast<kj::PromiseFulfiller<void>*>(t->data)->fulfill(); },
+      0, 0);
+  paf.promise.wait(scope);  // would sleep for ever
+}
+
+TEST(UvEventPort, OutputOfATimersCallbackIsFlushedBeforeTheLoopSleeps) {
+  struct Flusher final : OutputFlusher {
+    kj::Own<kj::PromiseFulfiller<void>> fulfiller;
+    bool has_output = false;
+    bool flushOutput() override {
+      if (!has_output) return false;
+      has_output = false;
+      fulfiller->fulfill();
+      return true;
+    }
+  } flusher;
+  UvEventPort port;
+  kj::WaitScope scope(port.eventLoop());
+  auto paf = kj::newPromiseAndFulfiller<void>();
+  flusher.fulfiller = kj::mv(paf.fulfiller);
+  port.flushers().add(&flusher);
+  uv_timer_t timer;
+  uv_timer_init(port.uvLoop(), &timer);
+  timer.data = &flusher;
+  uv_timer_start(
+      &timer, [](uv_timer_t* t) { static_cast<Flusher*>(t->data)->has_output = true; }, 0, 0);
+  paf.promise.wait(scope);  // would sleep for ever
+  port.flushers().remove(&flusher);
 }
 
 TEST(UvEventPort, AFlushThatMakesWorkKeepsTheLoopAwake) {
@@ -68,8 +103,7 @@ TEST(UvEventPort, AFlushThatMakesWorkKeepsTheLoopAwake) {
     }
   } flusher;
   UvEventPort port;
-  kj::EventLoop loop(port);
-  kj::WaitScope scope(loop);
+  kj::WaitScope scope(port.eventLoop());
   auto paf = kj::newPromiseAndFulfiller<void>();
   flusher.fulfiller = kj::mv(paf.fulfiller);
   port.flushers().add(&flusher);

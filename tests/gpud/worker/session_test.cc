@@ -153,7 +153,7 @@ const uint64_t kContext = HandleId(HandleType::context, 1, 1).bits;
 
 class SessionTest : public testing::Test {
  protected:
-  SessionTest() : loop_(port_), scope_(loop_) {
+  SessionTest() : scope_(port_.eventLoop()) {
     mock::reset();
     spdlog::set_level(spdlog::level::off);
     gate.set(true);
@@ -255,7 +255,6 @@ class SessionTest : public testing::Test {
   std::string endReason() { return shared_.get()->end_reason.get(); }
 
   wire::UvEventPort port_;
-  kj::EventLoop loop_;
   kj::WaitScope scope_;
   DriverTable driver_;
   SharedCounters shared_;
