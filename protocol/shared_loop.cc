@@ -153,7 +153,9 @@ void SharedLoop::pollUnlocked(Lock& lock, Deadline deadline) {
   // Without output there is nothing to wait for but input.
   leader_polls_read_ = anyoneNeedsInput() || !leader_polls_write_;
   leader_kicked_ = false;
-  const int events = (leader_polls_read_ ? POLLIN : 0) | (leader_polls_write_ ? POLLOUT : 0);
+  // A peer that has said its last word may never take our output.
+  const int events =
+      (leader_polls_read_ ? POLLIN : 0) | (leader_polls_write_ ? POLLOUT : 0) | POLLRDHUP;
   pollfd entries[2] = {{fd_, static_cast<short>(events), 0}, {wake_fd_, POLLIN, 0}};
   lock.unlock();
   int ready = 0;

@@ -50,7 +50,7 @@ class SharedLoop {
 
   // Waits until `done` holds (it is asked under the lock). False at the deadline. A wait for
   // `output` ends by what is written; it does not wake up for each message that comes meanwhile,
-  // and reads only for others.
+  // and reads only for others and when the peer has said its last word.
   enum class For { input, output };
   bool waitUntil(Lock& lock, const std::function<bool()>& done, For what = For::input,
                  Deadline deadline = {});

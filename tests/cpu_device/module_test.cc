@@ -77,7 +77,8 @@ TEST_F(Modules, RefuseWhatHoldsNothingForThisDevice) {
 }
 
 TEST_F(Modules, LoadFromAFile) {
-  const std::string path = testing::TempDir() + "/farwarp_module_test.ptx";
+  const std::string path =
+      testing::TempDir() + std::to_string(getpid()) + "farwarp_module_test.ptx";
   std::ofstream(path) << kKernels;
   CUmodule module = nullptr;
   ASSERT_OK(cuModuleLoad(&module, path.c_str()));

@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <fstream>
 
@@ -16,7 +17,8 @@ using testing::HasSubstr;
 class OptionsTest : public testing::Test {
  protected:
   std::string file(const std::string& text) {
-    const std::string path = testing::TempDir() + "gpud_options_test.toml";
+    const std::string path =
+        testing::TempDir() + std::to_string(getpid()) + "gpud_options_test.toml";
     std::ofstream(path) << text;
     return path;
   }

@@ -281,6 +281,11 @@ TEST_P(Session, APutThatTheServerHasNoRoomForEndsTheSession) {
   EXPECT_THAT(server_->firstEnd().reason, HasSubstr("which has no room for them"));
 }
 
+TEST_P(Session, APutToAPeerThatHungUpAndReadsNothingFails) {
+  server_->hang_up_bulk = true;
+  EXPECT_EQ(client_->put(5, patternBytes(64 << 20, 1)), Trouble::connectionLost);
+}
+
 TEST_P(Session, FetchesFigures) {
   ask(testBatch(TestOp::echo, 8));
   SessionStats stats;

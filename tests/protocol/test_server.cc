@@ -130,6 +130,10 @@ void TestServer::accept(int fd) {
     // Stays open, says nothing; closed with the process.
     return;
   }
+  if (hang_up_bulk && preamble.kind == ConnectionKind::bulk) {
+    shutdown(fd, SHUT_WR);
+    return;
+  }
   connections_[preamble.kind].push_back(
       std::make_unique<ServerConnection>(*port_, fd, preamble.kind, token_, *this));
 }

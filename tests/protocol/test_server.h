@@ -56,6 +56,7 @@ class TestServer final : public SessionHandler {
   std::atomic<PreambleStatus> preamble_status{PreambleStatus::ok};
   std::atomic<bool> refuse_hello{false};
   std::atomic<bool> ignore_hello{false};  // sessions open, hello never answered
+  std::atomic<bool> hang_up_bulk{false};  // bulk connections are half closed and never read
   std::atomic<bool> keep_batches{true};   // in seen()
 
   // From any thread: runs on the server's loop and waits for it.
