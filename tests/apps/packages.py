@@ -1,0 +1,70 @@
+"""Python environments for the programs of this folder, made from packages of PyPI with pinned versions.
+
+    packages.py APPS_FOLDER NAME
+
+makes APPS_FOLDER/NAME from requirements/NAME.txt, unless it is there already. Exits with 77, which CTest
+shows as skipped, when the packages cannot be fetched: a machine without a network can still run the tests
+that need none.
+"""
+
+import fcntl
+import hashlib
+import pathlib
+import shutil
+import subprocess
+import sys
+
+FOLDER = pathlib.Path(__file__).resolve().parent
+SKIPPED = 77
+FETCH_LIMIT_S = 1500  # for big packages; what is small takes half a minute
+
+
+class Environment:
+    """A virtual environment: `python` runs it. `ready` tells whether all its packages are there."""
+
+    def __init__(self, apps, name):
+        self.requirements = FOLDER / "requirements" / f"{name}.txt"
+        self.folder = pathlib.Path(apps).resolve() / name
+        self.python = self.folder / "bin/python"
+        self.mark = self.folder / "requirements.sha256"
+
+    def wanted(self):
+        return hashlib.sha256(self.requirements.read_bytes()).hexdigest()
+
+    def ready(self):
+        return self.mark.is_file() and self.mark.read_text() == self.wanted()
+
+    def make(self):
+        """Fetches and installs the packages. A sentence that says why it failed, or None."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        # Neither needs more than Python itself and the system's pip.
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", self.folder], check=True)
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "pip", "--python", self.python, "--disable-pip-version-check",
+                 "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--no-compile",
+                 "--retries", "2", "--timeout", "30", "-r", self.requirements],
+                stdin=subprocess.DEVNULL, timeout=FETCH_LIMIT_S, text=True, capture_output=True)
+        except subprocess.TimeoutExpired:
+            return f"The packages were not fetched within {FETCH_LIMIT_S} s."
+        if done.returncode != 0:
+            return f"pip ended with {done.returncode}: {done.stderr[-2000:]}"
+        self.mark.write_text(self.wanted())
+        return None
+
+
+def main():
+    apps, name = pathlib.Path(sys.argv[1]), sys.argv[2]
+    apps.mkdir(parents=True, exist_ok=True)
+    environment = Environment(apps, name)
+    with open(apps / f"{name}.lock", "w") as lock:  # the presets share the folder
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not environment.ready():
+            if why := environment.make():
+                print(f"The packages of {environment.requirements.name} are not there. {why}")
+                sys.exit(SKIPPED)
+    print(f"{environment.python} has the packages of {environment.requirements.name}.")
+
+
+if __name__ == "__main__":
+    main()

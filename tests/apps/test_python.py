@@ -1,0 +1,84 @@
+"""Goal: programs of other people's Python packages give the same on a remote GPU as on a local one.
+
+Method: one program of python/ runs twice, in-process on the CPU device and under `farwarp run` against a
+gpud, with the packages of its environment as they come from PyPI. Every case that it prints must be "ok",
+unless exceptions.toml lists it with a reason and with how it must fail; a listed case that succeeds is an
+error as well. Both runs must print the same bytes, digests of the results included.
+
+usage: test_python.py BUILD_FOLDER APPS_FOLDER ENVIRONMENT PROGRAM
+"""
+
+import difflib
+import pathlib
+import sys
+import tomllib
+
+from packages import SKIPPED, Environment
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "samples"))
+import gpud_process  # noqa: E402
+from gpud_process import Build, Gpud, run  # noqa: E402
+
+FOLDER = pathlib.Path(__file__).resolve().parent
+gpud_process.PATIENCE_S = 600  # compilers run in these programs, on a machine that may be busy
+
+# Wheels carry PTX for the newest architecture only, and machine code, which the CPU device does not run,
+# for the others.
+DEVICE = "quiet=1,cc=12.0,memory=2GiB"
+
+
+class PythonBuild(Build):
+    def __init__(self, folder, apps):
+        super().__init__(folder)
+        # CuPy and Numba compile either to PTX or to machine code; these ask for PTX.
+        self.settings = {"CUPY_COMPILE_WITH_PTX": "1", "CUPY_CACHE_DIR": f"{apps}/cupy-cache",
+                         "PYTHONDONTWRITEBYTECODE": "1", "PYTHONNOUSERSITE": "1",
+                         "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+    def environment(self, **more):
+        return super().environment(FARWARP_CPU_DEVICE=DEVICE, **self.settings, **more)
+
+
+def complaints(program, lines, where):
+    """What is wrong with the lines that `program` printed, as sentences."""
+    exceptions = tomllib.loads((FOLDER / "exceptions.toml").read_text()).get(program, {})
+    wrong, seen = [], set()
+    for line in lines:
+        name, _, outcome = line.partition(" ")
+        seen.add(name)
+        expected = exceptions.get(name)
+        if expected is None and not outcome.startswith("ok "):
+            wrong.append(f"{where}: {line}")
+        elif expected is not None and expected["fails"] not in outcome:
+            wrong.append(f"{where}: {line}; exceptions.toml says that it fails with "
+                         f"{expected['fails']!r} because {expected['reason']}")
+    wrong += [f"{where}: exceptions.toml lists {name}, which did not run."
+              for name in exceptions if name not in seen]
+    return wrong
+
+
+def main():
+    build_folder, apps, name, program = sys.argv[1:]
+    environment = Environment(apps, name)
+    if not environment.ready():
+        print(f"Skipped: the packages of {environment.requirements.name} could not be fetched.")
+        sys.exit(SKIPPED)
+    build = PythonBuild(build_folder, apps)
+    command = [environment.python, FOLDER / "python" / f"{program}.py"]
+    printed, wrong = {}, []
+    with Gpud(build) as gpud:
+        words, remote = build.remote(gpud.unix)
+        for where, prefix, variables in (("in-process", [], build.in_process()),
+                                         ("through gpud", words, remote)):
+            done = run([*prefix, *command], variables)
+            printed[where] = lines = done.stdout.decode(errors="replace").splitlines()
+            wrong += complaints(program, lines, where)
+            if done.returncode != 0 or not lines:
+                wrong.append(f"{where}: it ended with {done.returncode} after {len(lines)} cases: "
+                             f"{done.stderr.decode(errors='replace')[-3000:]}")
+    wrong += difflib.unified_diff(*printed.values(), *printed.keys(), lineterm="")
+    assert not wrong, "\n".join(wrong)
+    print(f"{len(lines)} cases, equal results.")
+
+
+main()
