@@ -24,6 +24,12 @@ CUresult primaryContextOf(CUcontext* context, CUdevice device) {
   return g_front->primaryContext(context, device);
 }
 
+// Runtimes from 13.1 on call this once, without arguments, as the last step of their initialisation,
+// and fail with what it returns. What NVIDIA's driver does there is not known.
+CUresult runtimeInitialised() {
+  return CUDA_SUCCESS;
+}
+
 // --- TOOLS_RUNTIME_CALLBACK_HOOKS: arrays of flags by runtime call; all zero means no tool listens
 // -----
 
@@ -163,6 +169,7 @@ void* slot(Function* function) {
 
 Tables::Tables() {
   interface_table.slots[2] = slot(primaryContextOf);
+  interface_table.slots[12] = slot(runtimeInitialised);
   callback_hooks.slots[2] = slot(runtimeCallFlags);
   callback_hooks.slots[6] = slot(otherCallFlags);
   thread_state.slots[2] = slot(threadContext);

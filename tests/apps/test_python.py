@@ -28,10 +28,10 @@ DEVICE = "quiet=1,cc=12.0,memory=2GiB"
 
 
 class PythonBuild(Build):
-    def __init__(self, folder, apps):
+    def __init__(self, folder, apps, name):
         super().__init__(folder)
         # CuPy and Numba compile either to PTX or to machine code; these ask for PTX.
-        self.settings = {"CUPY_COMPILE_WITH_PTX": "1", "CUPY_CACHE_DIR": f"{apps}/cupy-cache",
+        self.settings = {"CUPY_COMPILE_WITH_PTX": "1", "CUPY_CACHE_DIR": f"{apps}/{name}-cache",
                          "PYTHONDONTWRITEBYTECODE": "1", "PYTHONNOUSERSITE": "1",
                          "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
@@ -63,7 +63,7 @@ def main():
     if not environment.ready():
         print(f"Skipped: the packages of {environment.requirements.name} could not be fetched.")
         sys.exit(SKIPPED)
-    build = PythonBuild(build_folder, apps)
+    build = PythonBuild(build_folder, apps, name)
     command = [environment.python, FOLDER / "python" / f"{program}.py"]
     printed, wrong = {}, []
     with Gpud(build) as gpud:

@@ -95,6 +95,10 @@ TEST(HiddenTables, InterfaceGivesThePrimaryContext) {
   EXPECT_EQ(primary(&context, 9), CUDA_ERROR_INVALID_DEVICE);
 }
 
+TEST(HiddenTables, InterfaceLetsNewerRuntimesFinishTheirInitialisation) {
+  EXPECT_EQ(slotOf<CUresult (*)()>(table(kInterface), 12)(), CUDA_SUCCESS);
+}
+
 TEST(HiddenTables, HooksAreZeroAndLongEnough) {
   for (auto [slot, least] : {std::pair{2, 523u}, std::pair{6, 14u}}) {
     void* flags = nullptr;
