@@ -74,6 +74,16 @@ TEST(Control, AProducerAndAConsumerInOneWarpFinish) {
   EXPECT_EQ(out[1], 32u);
 }
 
+TEST(Control, TheWarpSizeIsANumberWhereverANumberMayStand) {
+  auto out = runKernel(kernelText(".reg .u32 %r<3>;",
+                                  std::string(R"(
+    mov.u32 %r1, WARP_SZ; rem.u32 %r0, %tidx, WARP_SZ; sub.u32 %r0, %r1, %r0;)") +
+                                      kStore,
+                                  0),
+                       {1}, {40});
+  for (uint32_t t = 0; t < 40; ++t) EXPECT_EQ(out[t], 32 - t % 32) << t;
+}
+
 TEST(Control, BarriersOrderSharedMemory) {
   auto out = runKernel(
       kernelText(

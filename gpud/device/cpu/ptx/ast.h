@@ -120,6 +120,7 @@ struct Function {
   uint32_t required_threads[3] = {0, 0, 0};
   uint32_t required_cluster[3] = {0, 0, 0};
   uint32_t min_blocks_per_sm = 0;
+  uint32_t registers_max = 0;  // .maxnreg
 };
 
 struct Module {

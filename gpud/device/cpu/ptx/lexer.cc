@@ -147,6 +147,10 @@ Token Lexer::next() {
   char c = text_[position_];
   if (isWordStart(c)) {
     token = word(TokenKind::identifier);
+    if (token.text == "WARP_SZ") {  // the one predefined constant of PTX
+      token.kind = TokenKind::integer;
+      token.value = 32;
+    }
   } else if (c == '.' && isWordPart(at(position_ + 1))) {
     token = word(TokenKind::directive);
     token.text.remove_prefix(1);

@@ -189,8 +189,10 @@ void Parser::parseFunctionDirective(Function& function) {
     parseExtent(function.required_cluster);
   } else if (name == "minnctapersm") {
     function.min_blocks_per_sm = static_cast<uint32_t>(expectInteger());
-  } else if (name == "maxnctapersm" || name == "maxnreg" || name == "maxclusterrank" ||
-             name == "abi_preserve" || name == "abi_preserve_control") {
+  } else if (name == "maxnreg") {
+    function.registers_max = static_cast<uint32_t>(expectInteger());
+  } else if (name == "maxnctapersm" || name == "maxclusterrank" || name == "abi_preserve" ||
+             name == "abi_preserve_control") {
     expectInteger();
   } else if (name == "noreturn") {
     function.no_return = true;

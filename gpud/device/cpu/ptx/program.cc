@@ -50,6 +50,25 @@ struct Builder {
   std::vector<Relocation> relocations(const Symbol& symbol) const;
 };
 
+uint64_t product(const uint32_t extent[3]) {
+  return uint64_t{extent[0]} * extent[1] * extent[2];
+}
+
+// Registers that a kernel is said to use: the estimate, but no more than let the blocks run that it
+// is made for. ptxas keeps to that too, and spills. Where the kernel names no size, the largest
+// block must run: only ptxas could say that it cannot, and this engine has no registers to run out
+// of.
+uint32_t registersOf(const ast::Function& function, uint32_t estimate) {
+  constexpr uint64_t kRegistersPerBlock = 65536, kThreadsMax = 1024;
+  uint64_t threads = product(function.required_threads);
+  if (threads == 0) threads = product(function.max_threads);
+  if (threads == 0 || threads > kThreadsMax) threads = kThreadsMax;
+  const uint64_t blocks = std::max(function.min_blocks_per_sm, 1u);
+  uint64_t most = kRegistersPerBlock / ((threads + kLanes - 1) / kLanes * kLanes * blocks) / 8 * 8;
+  if (function.registers_max != 0) most = std::min<uint64_t>(most, function.registers_max);
+  return static_cast<uint32_t>(std::clamp<uint64_t>(most, 16, estimate));
+}
+
 std::vector<Relocation> Builder::relocations(const Symbol& symbol) const {
   std::vector<Relocation> list;
   for (const ast::InitialAddress& address : symbol.addresses) {
@@ -191,7 +210,7 @@ void Builder::addKernel(const ast::Function& function, FunctionDecoder& decoder,
     if (variable.space == VariableSpace::constant)
       info.const_bytes += static_cast<uint32_t>(variable.size);
   }
-  info.registers = code.functions[index].registers;
+  info.registers = registersOf(function, code.functions[index].registers);
   std::copy_n(function.max_threads, 3, info.max_threads);
   std::copy_n(function.required_threads, 3, info.required_threads);
   std::copy_n(function.required_cluster, 3, info.required_cluster);
