@@ -90,6 +90,25 @@ class Callbacks final : public rpc::ClientCallbacks::Server {
     return kj::READY_NOW;
   }
 
+  kj::Promise<void> hostFunction(HostFunctionContext context) override {
+    const auto params = context.getParams();
+    if (owner_.host_functions_running.size() >= kHostFunctionsMax) {
+      return KJ_EXCEPTION(OVERLOADED, "too many host functions at once");
+    }
+    HostFunctionCall call;
+    call.number = params.getNumber();
+    call.status = params.getStatus();
+    for (const uint64_t transfer : params.getCompleted()) call.completed.push_back(transfer);
+    call.ticket = owner_.next_host_function++;
+    auto ran = kj::newPromiseAndFulfiller<void>();
+    const bool failed = call.status != 0;
+    if (failed) ++owner_.failed_host_functions;
+    owner_.host_functions_running.emplace(
+        call.ticket, ClientConnection::Impl::RunningHostFunction{kj::mv(ran.fulfiller), failed});
+    owner_.host_functions.push_back(std::move(call));
+    return kj::mv(ran.promise);
+  }
+
   kj::Promise<void> ended(EndedContext context) override {
     owner_.die(Trouble::sessionEnded, std::string(context.getParams().getReason().cStr()));
     return kj::READY_NOW;
@@ -137,7 +156,10 @@ void ClientConnection::Impl::closeChannel(Channel& channel) {
   channel.loop.run(lock, [&] {
     destroyReleased();
     if (channel.link != nullptr) channel.link->stream().flushOutput();
-    if (&channel == &control) session = nullptr;
+    if (&channel == &control) {
+      session = nullptr;
+      host_functions_running.clear();
+    }
     if (&channel == &bulk) bulk_service = nullptr;
     channel.loop.setStream(nullptr, -1);
     channel.fd = -1;
@@ -499,6 +521,39 @@ Trouble ClientConnection::wait(Ticket&& ticket, Reply& reply) {
   reply.bytes_ = call->bytes;
   reply.owner_ = call;
   return Trouble::none;
+}
+
+Trouble ClientConnection::nextHostFunction(HostFunctionCall& next) {
+  Impl& impl = *impl_;
+  if (const Trouble trouble = impl.deadTrouble(); trouble != Trouble::none) return trouble;
+  auto lock = impl.control.loop.lock();
+  impl.control.loop.waitUntil(
+      lock, [&] { return !impl.host_functions.empty() || impl.dead != Trouble::none; });
+  if (const Trouble trouble = impl.deadTrouble(); trouble != Trouble::none) return trouble;
+  next = std::move(impl.host_functions.front());
+  impl.host_functions.pop_front();
+  return Trouble::none;
+}
+
+void ClientConnection::hostFunctionRan(uint64_t ticket) {
+  Impl& impl = *impl_;
+  if (impl.deadTrouble() != Trouble::none) return;
+  auto lock = impl.control.loop.lock();
+  impl.runIn(impl.control, lock, [&] {
+    const auto running = impl.host_functions_running.find(ticket);
+    if (running == impl.host_functions_running.end()) return;
+    running->second.ran->fulfill();
+    if (running->second.failed) --impl.failed_host_functions;
+    impl.host_functions_running.erase(running);
+  });
+}
+
+void ClientConnection::waitForFailedHostFunctions() {
+  Impl& impl = *impl_;
+  if (impl.deadTrouble() != Trouble::none) return;
+  auto lock = impl.control.loop.lock();
+  impl.control.loop.waitUntil(
+      lock, [&] { return impl.failed_host_functions == 0 || impl.dead != Trouble::none; });
 }
 
 Trouble ClientConnection::stats(SessionStats& out) {

@@ -12,6 +12,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "protocol/errors.h"
 #include "protocol/hello.h"
@@ -62,6 +63,14 @@ struct ClientOptions {
   std::function<void(std::span<const std::byte>)> on_output;
 };
 
+// A host function that a stream has reached.
+struct HostFunctionCall {
+  uint64_t number = 0;              // the client's own
+  int32_t status = 0;               // CUresult for a stream callback
+  std::vector<uint64_t> completed;  // copies to the host that are there, as in a reply
+  uint64_t ticket = 0;              // for hostFunctionRan
+};
+
 struct ClientCounters {
   uint64_t calls = 0;  // submits and calls that were sent
   uint64_t waiting_calls = 0;
@@ -102,6 +111,13 @@ class ClientConnection {
   // trouble the destination's content is undefined. A transfer number must not be in two get()s at
   // once.
   Trouble get(uint64_t transfer, std::span<std::byte> destination);
+
+  // Waits until a stream reaches a host function; for one thread that runs them. The stream waits
+  // until hostFunctionRan. Returns why when none will come any more.
+  Trouble nextHostFunction(HostFunctionCall& next);
+  void hostFunctionRan(uint64_t ticket);
+  // Waits until those that gpud has named with an error ran: no stream waits for them.
+  void waitForFailedHostFunctions();
 
   // Asks gpud for the session's figures.
   Trouble stats(SessionStats& out);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <deque>
 #include <map>
 #include <mutex>
 
@@ -97,6 +98,14 @@ struct ClientConnection::Impl final : PlacementHook {
   kj::Maybe<rpc::Session::Client> session;  // under control's lock
   uint64_t next_seq = 1;                    // under control's lock
   std::atomic<PendingCall*> released{nullptr};
+  std::deque<HostFunctionCall> host_functions;  // under control's lock, with what follows
+  struct RunningHostFunction {
+    kj::Own<kj::PromiseFulfiller<void>> ran;
+    bool failed;
+  };
+  std::map<uint64_t, RunningHostFunction> host_functions_running;
+  size_t failed_host_functions = 0;  // of those
+  uint64_t next_host_function = 1;
 
   std::mutex bulk_open_mutex;  // guards the opening of `bulk`; taken before any loop's lock
   Channel bulk;

@@ -25,10 +25,15 @@ interface Session {
 }
 
 interface ClientCallbacks {
-  # What gpud calls in the client: device printf and assert output, later host callbacks.
-  output @0 (text :Data) -> ();
+  # What gpud calls in the client.
+  output @0 (text :Data, toStderr :Bool) -> ();
+  # What kernels printed, in order with the replies to calls.
   ended @1 (reason :Text) -> ();
   # gpud ends the session; nothing after this is answered.
+  hostFunction @2 (number :UInt64, status :Int32, completed :List(UInt64)) -> ();
+  # A stream reached the host function that the client numbered so; `status` is the CUresult for a
+  # stream callback. `completed`: copies to the host that are there, as in a reply. Answered when
+  # the function has run; the stream waits for that.
 }
 
 interface Bulk {

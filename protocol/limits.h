@@ -19,6 +19,7 @@ inline constexpr size_t kIncomingCallBytesMax = 16u << 20;
 inline constexpr uint32_t kOutstandingCallsMax = 4096;  // waiting calls per session
 inline constexpr uint32_t kOutstandingGetsMax = 256;    // chunk requests per bulk connection
 inline constexpr size_t kOutputBytesMax = 256u << 10;   // not yet acknowledged device output
+inline constexpr size_t kHostFunctionsMax = 1u << 16;   // host functions waiting in streams
 inline constexpr size_t kReplyBytesMax = kBatchBytesMax;
 inline constexpr uint64_t kTransferBytesMax = uint64_t{1} << 40;
 inline constexpr size_t kHelloStringBytesMax = 1024;  // version, program name, device name

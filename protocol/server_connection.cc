@@ -300,6 +300,20 @@ void ServerConnection::sendOutput(std::span<const std::byte> text) {
   }
 }
 
+kj::Promise<void> ServerConnection::runHostFunction(uint64_t number, int32_t status,
+                                                    std::span<const uint64_t> completed) {
+  KJ_IF_MAYBE (client, impl_->callbacks) {
+    if (!impl_->over) {
+      auto request = client->hostFunctionRequest();
+      request.setNumber(number);
+      request.setStatus(status);
+      request.setCompleted(kj::ArrayPtr<const uint64_t>(completed.data(), completed.size()));
+      return request.send().ignoreResult();
+    }
+  }
+  return KJ_EXCEPTION(DISCONNECTED, "The client cannot be called back.");
+}
+
 void ServerConnection::abort(Trouble trouble, const std::string& reason) {
   impl_->abort(trouble, reason);
 }

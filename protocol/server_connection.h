@@ -95,6 +95,11 @@ class ServerConnection {
   // Sends output of device printf or assert to the client, if it asked for it. Best effort.
   void sendOutput(std::span<const std::byte> text);
 
+  // Has the client run a host function, and resolves when it has. Rejected when the connection ends
+  // before. `completed`: as in a reply.
+  kj::Promise<void> runHostFunction(uint64_t number, int32_t status,
+                                    std::span<const uint64_t> completed);
+
   // Ends the connection because the peer broke the rules or the session is over. The handler gets
   // disconnected() with this reason.
   void abort(Trouble trouble, const std::string& reason);

@@ -1,6 +1,7 @@
 #include "gpud/worker/session.h"
 
 #include <fmt/format.h>
+#include <kj/debug.h>
 #include <spdlog/spdlog.h>
 
 #include "gpud/worker/device_snapshot.h"
@@ -21,6 +22,9 @@ Session::Session(const DriverTable& driver, wire::UvEventPort& port, SessionCoun
       staging_(driver_, waits_, settings_.bulk_bytes_max),
       uploads_(driver_, staging_, contexts_, {settings_.staging_bytes_max}),
       downloads_(driver_, staging_, contexts_, waits_, {settings_.staging_bytes_max / 4}),
+      host_functions_(
+          driver_, port,
+          [this](uint64_t number, CUresult status) { return hostFunctionDue(number, status); }),
       meter_(makeKernelMeter(driver_, {counters.launches, counters.kernel_ns, counters.busy_ns})),
       over_promise_(nullptr) {
   auto over = kj::newPromiseAndFulfiller<void>();
@@ -32,6 +36,7 @@ Session::Session(const DriverTable& driver, wire::UvEventPort& port, SessionCoun
     downloads_.contextEnds(context);
     staging_.contextEnds(context);
     memory_.contextEnds(context);
+    host_functions_.contextEnds(context);
     handles_.unbindChildren(id);
   });
 }
@@ -53,6 +58,7 @@ void Session::addConnection(int fd, wire::ConnectionKind kind) {
 void Session::end(wire::Trouble trouble, const std::string& reason) {
   if (ended_) return;
   ended_ = true;
+  host_functions_.close();
   end_reason_ = reason;
   counters_.end_reason.set(reason);
   updateCounters();
@@ -69,6 +75,12 @@ void Session::end(wire::Trouble trouble, const std::string& reason) {
 
 kj::Promise<void> Session::whenEnded() {
   return over_promise_.addBranch();
+}
+
+kj::Promise<void> Session::hostFunctionDue(uint64_t number, CUresult status) {
+  if (connections_.empty()) return KJ_EXCEPTION(DISCONNECTED, "There is no client.");
+  const std::vector<uint64_t> completed = downloads_.listCompleted();
+  return connections_.front()->runHostFunction(number, static_cast<int32_t>(status), completed);
 }
 
 CUresult Session::find(HandleType type, uint64_t id, void** object) const {

@@ -17,6 +17,7 @@
 #include "gpud/worker/contexts.h"
 #include "gpud/worker/downloads.h"
 #include "gpud/worker/handle_table.h"
+#include "gpud/worker/host_functions.h"
 #include "gpud/worker/memory_map.h"
 #include "gpud/worker/staging_pool.h"
 #include "gpud/worker/uploads.h"
@@ -89,6 +90,7 @@ class Session final : public wire::SessionHandler, public ReplyNews {
   Uploads& uploads() { return uploads_; }
   Downloads& downloads() { return downloads_; }
   Waits& waits() { return waits_; }
+  HostFunctions& hostFunctions() { return host_functions_; }
   KernelMeter& meter() { return *meter_; }
 
   // --- wire::SessionHandler ---
@@ -137,6 +139,7 @@ class Session final : public wire::SessionHandler, public ReplyNews {
 
   void malformed(CallId call, const std::string& reason);
   void updateCounters();
+  kj::Promise<void> hostFunctionDue(uint64_t number, CUresult status);
 
   const DriverTable& driver_;
   wire::UvEventPort& port_;
@@ -150,6 +153,7 @@ class Session final : public wire::SessionHandler, public ReplyNews {
   StagingPool staging_;
   Uploads uploads_;
   Downloads downloads_;
+  HostFunctions host_functions_;
   std::unique_ptr<KernelMeter> meter_;
 
   std::deque<Batch> log_;

@@ -83,6 +83,26 @@ CUresult downloadLater(CallScope& scope, void* to, CUdeviceptr from, size_t byte
   return result;
 }
 
+// Pinned memory is read when the stream gets there, and a host function that comes before may write
+// it. So the copy is a host function itself, which copies through a stream of its own.
+CUresult copyInStreamOrder(CallScope& scope, CUdeviceptr to, const void* from, size_t bytes,
+                           uint64_t stream, uint16_t flags) {
+  HostFunctions& functions = scope.client().host_functions;
+  const CUcontext context = scope.thread().current();
+  wire::Args_cuLaunchHostFunc args;
+  const auto body = [&client = scope.client(), context, to, from, bytes](CUresult) {
+    const CUresult copied = client.host_functions.copyNow(context, to, from, bytes);
+    if (copied != CUDA_SUCCESS) client.kept_error.store(copied);
+  };
+  FARWARP_TRY(functions.add(context, HostFunctions::Runs::once, body, args.function));
+  args.stream = stream;
+  CallScope launch(CallId::cuLaunchHostFunc, flags);
+  FARWARP_TRY(launch.enter(0));
+  const CUresult result = launch.submit(args);
+  if (result != CUDA_SUCCESS) functions.forget(args.function);
+  return result;
+}
+
 }  // namespace
 
 Place placeOf(Client& client, CUdeviceptr address, size_t bytes) {
@@ -125,7 +145,11 @@ CUresult copyToDevice(CUdeviceptr to, const void* from, size_t bytes, const Copy
   if (from == nullptr || to == 0) return CUDA_ERROR_INVALID_VALUE;
   const Place place = placeOf(scope.client(), to, bytes);
   if (place == Place::outside) return CUDA_ERROR_INVALID_VALUE;
-  FARWARP_TRY(settlePending(scope, from, bytes));
+  if (where.in_order && where.async && place == Place::inside &&
+      scope.client().host_functions.pending() && isPinned(scope.client(), from, bytes)) {
+    return copyInStreamOrder(scope, to, from, bytes, stream, where.flags);
+  }
+  if (where.in_order) FARWARP_TRY(settlePending(scope, from, bytes));
   if (where.async) {
     wire::Args_cuMemcpyHtoDAsync_v2 args;
     args.dst = to;

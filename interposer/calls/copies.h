@@ -12,6 +12,8 @@ struct CopyWhere {
   CUstream stream = nullptr;
   uint16_t flags = 0;
   bool async = false;
+  // False for the client's own copies: they wait for nothing that the program did.
+  bool in_order = true;
 };
 
 [[nodiscard]] CUresult copyToDevice(CUdeviceptr to, const void* from, size_t bytes,

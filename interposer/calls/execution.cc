@@ -212,4 +212,19 @@ CUresult cuFuncGetParamInfo(CUfunction function, size_t index, size_t* offset, s
   return paramInfo(*kernel, index, offset, bytes);
 }
 
+CUresult cuLaunchHostFunc(CUstream stream, CUhostFn function, void* user, uint16_t record_flags) {
+  CallScope scope(CallId::cuLaunchHostFunc, record_flags);
+  FARWARP_TRY(scope.enter(kNeedsInit | kNeedsContext));
+  wire::Args_cuLaunchHostFunc args;
+  FARWARP_TRY(scope.use(wire::HandleType::stream, stream, args.stream, true));
+  if (function == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  HostFunctions& functions = scope.client().host_functions;
+  const auto body = [function, user](CUresult) { function(user); };
+  FARWARP_TRY(
+      functions.add(scope.thread().current(), HostFunctions::Runs::once, body, args.function));
+  const CUresult result = scope.submit(args);
+  if (result != CUDA_SUCCESS) functions.forget(args.function);
+  return result;
+}
+
 }  // namespace farwarp::client::calls

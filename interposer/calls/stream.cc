@@ -1,4 +1,5 @@
-// What is known of a stream without asking: its context, its device, and that it does not capture.
+// What is known of a stream without asking: its context, its device, and that it does not capture;
+// and callbacks.
 #include "interposer/calls/body.h"
 
 namespace farwarp::client::calls {
@@ -69,6 +70,22 @@ CUresult cuStreamGetCaptureInfo_v3(CUstream stream, CUstreamCaptureStatus* statu
                                    const CUgraphEdgeData** edges, size_t* count,
                                    uint16_t record_flags) {
   return notCapturing(CallId::cuStreamGetCaptureInfo_v3, stream, status);
+}
+
+CUresult cuStreamAddCallback(CUstream stream, CUstreamCallback callback, void* user,
+                             unsigned int callback_flags, uint16_t record_flags) {
+  CallScope scope(CallId::cuStreamAddCallback, record_flags);
+  FARWARP_TRY(scope.enter(kNeedsInit | kNeedsContext));
+  wire::Args_cuStreamAddCallback args;
+  FARWARP_TRY(scope.use(wire::HandleType::stream, stream, args.stream, true));
+  if (callback == nullptr || callback_flags != 0) return CUDA_ERROR_INVALID_VALUE;
+  HostFunctions& functions = scope.client().host_functions;
+  const auto body = [stream, callback, user](CUresult status) { callback(stream, status, user); };
+  FARWARP_TRY(
+      functions.add(scope.thread().current(), HostFunctions::Runs::once, body, args.function));
+  const CUresult result = scope.submit(args);
+  if (result != CUDA_SUCCESS) functions.forget(args.function);
+  return result;
 }
 
 }  // namespace farwarp::client::calls

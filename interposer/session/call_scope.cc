@@ -12,6 +12,40 @@ namespace farwarp::client {
 using wire::HandleType;
 using wire::Trouble;
 
+namespace {
+
+// Calls in which a driver may wait for work of the device. gpud makes them on its one issuing
+// thread, through which the answers of host functions come, so the wait must not be for these.
+bool waitsForDevice(CallId call) {
+  switch (call) {
+    case CallId::cuArrayDestroy:
+    case CallId::cuCtxDestroy_v2:
+    case CallId::cuDevicePrimaryCtxRelease_v2:
+    case CallId::cuDevicePrimaryCtxReset_v2:
+    case CallId::cuLibraryUnload:
+    case CallId::cuMemFree_v2:
+    case CallId::cuMemHostUnregister:
+    case CallId::cuMemPoolDestroy:
+    case CallId::cuMemPoolTrimTo:
+    case CallId::cuMemUnmap:
+    case CallId::cuMemcpyHtoD_v2:
+    case CallId::cuMipmappedArrayDestroy:
+    case CallId::cuModuleUnload:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// An error of a kernel: every later call that uses the context returns it again.
+bool staysWithContext(CUresult result) {
+  return result == CUDA_ERROR_ILLEGAL_ADDRESS || result == CUDA_ERROR_LAUNCH_TIMEOUT ||
+         result == CUDA_ERROR_ASSERT ||
+         (result >= CUDA_ERROR_HARDWARE_STACK_ERROR && result <= CUDA_ERROR_LAUNCH_FAILED);
+}
+
+}  // namespace
+
 CUresult CallScope::enter(uint32_t needs) {
   client_ = &Client::get();
   thread_ = &threadState();
@@ -23,6 +57,8 @@ CUresult CallScope::enter(uint32_t needs) {
     return CUDA_ERROR_NOT_INITIALIZED;
   }
   if ((needs & kNeedsContext) != 0) {
+    if (HostFunctions::inside()) [[unlikely]]
+      return CUDA_ERROR_NOT_PERMITTED;
     const CUcontext current = thread_->current();
     if (current == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
     const Context* context = client_->contexts.find(current);
@@ -67,7 +103,26 @@ CUresult CallScope::connectionTrouble(Trouble trouble) {
   return client_->trouble(trouble);
 }
 
+void CallScope::settleHostFunctions() {
+  for (const CUcontext context : client_->host_functions.contexts()) {
+    CallScope scope(CallId::cuCtxSynchronize_v2);
+    if (scope.enter(kNeedsInit) != CUDA_SUCCESS) return;
+    wire::Args_cuCtxSynchronize_v2 args;
+    args.ctx = reinterpret_cast<uint64_t>(context);
+    wire::Reply_cuCtxSynchronize_v2 reply;
+    // An error is for a call that the program makes; one that the context keeps need not be kept.
+    const CUresult result = scope.call(args, reply);
+    if (result != CUDA_SUCCESS && !staysWithContext(result)) client_->kept_error.store(result);
+  }
+}
+
 CUresult CallScope::beginRecord(size_t bytes, std::byte*& at) {
+  // The stream waits for the function, so what would wait for the stream waits for ever.
+  if (HostFunctions::inside()) [[unlikely]] {
+    transport_failed_ = true;
+    return CUDA_ERROR_NOT_PERMITTED;
+  }
+  if (client_->host_functions.pending() && waitsForDevice(call_)) settleHostFunctions();
   if (bytes > wire::kRecordBytesMax - sizeof(wire::RecordHeader)) {
     return connectionTrouble(Trouble::tooLarge);
   }
@@ -118,9 +173,15 @@ CUresult CallScope::endRecordAndWait(std::span<const std::byte>& body) {
   body = bytes.subspan(sizeof(header) + ids_bytes);
 
   auto result = static_cast<CUresult>(header.result);
-  if (header.deferred != CUDA_SUCCESS) client_->kept_error.store(header.deferred);
+  // The same error of an earlier call has been told with this one.
+  if (header.deferred != CUDA_SUCCESS && header.deferred != header.result) {
+    client_->kept_error.store(header.deferred);
+  }
   if (result == CUDA_SUCCESS) {
     result = static_cast<CUresult>(client_->kept_error.exchange(CUDA_SUCCESS));
+  }
+  if (staysWithContext(result) && client_->host_functions.pending()) {
+    connection.waitForFailedHostFunctions();
   }
   if (result != CUDA_SUCCESS && client_->events.enabled()) {
     const char* name = errorName(result);

@@ -93,6 +93,8 @@ class CallScope {
   ThreadState& thread() { return *thread_; }
 
  private:
+  // Waits for the contexts in which host functions are pending.
+  void settleHostFunctions();
   CUresult connectionTrouble(wire::Trouble trouble);
   // Locks the log and makes room for a record with `bytes` of body. Holds the lock until end*().
   CUresult beginRecord(size_t bytes, std::byte*& at);

@@ -176,6 +176,7 @@ void Client::endContext(Context& context) {
   // gpud keeps these until their library goes; their numbers are not used again.
   for (uint64_t dependent : dependents) handles.abandon(dependent);
   release(removed);
+  host_functions.contextEnds(reinterpret_cast<CUcontext>(id));
   for (const Allocation& allocation : allocations.removeContext(id)) {
     if (allocation.kind == AllocationKind::pinned) {
       ::free(reinterpret_cast<void*>(allocation.base));

@@ -19,6 +19,7 @@
 #include "interposer/session/devices.h"
 #include "interposer/session/event_log.h"
 #include "interposer/session/handle_table.h"
+#include "interposer/session/host_functions.h"
 #include "interposer/session/images.h"
 #include "interposer/session/memory_pools.h"
 #include "interposer/session/options.h"
@@ -67,6 +68,7 @@ class Client final : public DriverFront {
   MemoryPools memory_pools;
   Contexts contexts{handles};
   Transfers transfers;
+  HostFunctions host_functions{*this};
   ImageGraveyard graveyard;
   SessionLog log;
   std::atomic<uint64_t> launches{0};

@@ -14,6 +14,7 @@ struct ThreadState {
   CUcontext stack[kDepthMax];
   int depth;
   uint64_t number;  // 0 until the thread uses its default stream
+  bool in_host_function;
 
   CUcontext current() const { return depth == 0 ? nullptr : stack[depth - 1]; }
   // Null empties the top of the stack, as cuCtxSetCurrent does.

@@ -1,4 +1,4 @@
-// Launches: every form of launch arrives as cuLaunchKernelEx.
+// Launches: every form of launch of a kernel arrives as cuLaunchKernelEx.
 #include <array>
 
 #include "gpud/worker/launch_config.h"
@@ -32,6 +32,14 @@ void cuLaunchKernelEx(Session& session, CallContext& call,
                                              param_bytes == 0 ? nullptr : extra.data());
   meter.afterLaunch(result);
   call.finish(result);
+}
+
+void cuLaunchHostFunc(Session& session, CallContext& call,
+                      const wire::Args_cuLaunchHostFunc& args) {
+  CUstream stream = nullptr;
+  const CUresult result = session.resolveStream(args.stream, call.header, &stream);
+  if (result != CUDA_SUCCESS) return call.finish(result);
+  call.finish(session.hostFunctions().launch(session.contexts().current(), stream, args.function));
 }
 
 }  // namespace farwarp::worker::calls

@@ -1,4 +1,4 @@
-// Streams: what waits for them. The rest is generated.
+// Streams: what waits for them, and callbacks. The rest is generated.
 #include "gpud/worker/session.h"
 #include "worker_dispatch_gen.h"
 
@@ -22,6 +22,15 @@ void cuStreamSynchronize(Session& session, CallContext& call,
     session.waits().release(marker);
     completion.finish(reached);
   });
+}
+
+void cuStreamAddCallback(Session& session, CallContext& call,
+                         const wire::Args_cuStreamAddCallback& args) {
+  CUstream stream = nullptr;
+  const CUresult result = session.resolveStream(args.stream, call.header, &stream);
+  if (result != CUDA_SUCCESS) return call.finish(result);
+  call.finish(
+      session.hostFunctions().addCallback(session.contexts().current(), stream, args.function));
 }
 
 }  // namespace farwarp::worker::calls

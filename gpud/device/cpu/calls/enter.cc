@@ -7,6 +7,7 @@ namespace farwarp::cpu {
 
 CUresult findContext(CUcontext handle, std::shared_ptr<Context>& context) {
   if (CUresult r = enter(); r != CUDA_SUCCESS) return r;
+  if (threadState().in_host_function) return CUDA_ERROR_NOT_PERMITTED;
   if (handle == nullptr) handle = threadState().current();
   if (handle == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
   context = Driver::get().contexts().find(handle);

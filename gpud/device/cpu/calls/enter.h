@@ -14,7 +14,8 @@ namespace farwarp::cpu {
   return Driver::get().check();
 }
 
-// Also finds the calling thread's context: CUDA_ERROR_INVALID_CONTEXT when there is none,
+// Also finds the calling thread's context: CUDA_ERROR_NOT_PERMITTED in a host function, which may
+// not use the device, CUDA_ERROR_INVALID_CONTEXT when there is none,
 // CUDA_ERROR_CONTEXT_IS_DESTROYED when it is over, and the error that work of the context met.
 [[nodiscard]] CUresult enter(std::shared_ptr<Context>& context);
 // The same, whatever the context's work has met.

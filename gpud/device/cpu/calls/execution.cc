@@ -2,6 +2,7 @@
 #include "cpu_calls_gen.h"
 #include "gpud/device/cpu/calls/enter.h"
 #include "gpud/device/cpu/launch.h"
+#include "gpud/device/cpu/thread_state.h"
 
 namespace farwarp::cpu::calls {
 namespace {
@@ -137,6 +138,20 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction function, voi
       .extra = extra};
   if (CUresult r = readLaunchAttributes(*config, request.shape); r != CUDA_SUCCESS) return r;
   return launch(request);
+}
+
+// Unlike a stream callback it does not run after an error.
+CUresult cuLaunchHostFunc(CUstream handle, CUhostFn function, void* user, uint16_t record_flags) {
+  StreamUse use;
+  if (CUresult r = enterStream(handle, record_flags, use); r != CUDA_SUCCESS) return r;
+  if (function == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  Driver::get().scheduler().submit(use.stream, [context = use.context, function, user] {
+    if (context->error() != CUDA_SUCCESS) return;
+    threadState().in_host_function = true;
+    function(user);
+    threadState().in_host_function = false;
+  });
+  return CUDA_SUCCESS;
 }
 
 }  // namespace farwarp::cpu::calls

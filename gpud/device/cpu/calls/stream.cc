@@ -1,6 +1,7 @@
 // Stream management.
 #include "cpu_calls_gen.h"
 #include "gpud/device/cpu/calls/enter.h"
+#include "gpud/device/cpu/thread_state.h"
 
 namespace farwarp::cpu::calls {
 namespace {
@@ -166,6 +167,20 @@ CUresult cuStreamGetCaptureInfo_v3(CUstream handle, CUstreamCaptureStatus* statu
                                    CUgraph*, const CUgraphNode**, const CUgraphEdgeData**, size_t*,
                                    uint16_t record_flags) {
   return calls::cuStreamIsCapturing(handle, status, record_flags);
+}
+
+// A callback is told of an error; it runs all the same.
+CUresult cuStreamAddCallback(CUstream handle, CUstreamCallback callback, void* user,
+                             unsigned int callback_flags, uint16_t record_flags) {
+  StreamUse use;
+  if (CUresult r = enterStream(handle, record_flags, use); r != CUDA_SUCCESS) return r;
+  if (callback == nullptr || callback_flags != 0) return CUDA_ERROR_INVALID_VALUE;
+  Driver::get().scheduler().submit(use.stream, [context = use.context, handle, callback, user] {
+    threadState().in_host_function = true;
+    callback(handle, context->error(), user);
+    threadState().in_host_function = false;
+  });
+  return CUDA_SUCCESS;
 }
 
 }  // namespace farwarp::cpu::calls
