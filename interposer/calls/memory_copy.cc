@@ -43,6 +43,19 @@ CUresult copyAnywhere(CUdeviceptr to, CUdeviceptr from, size_t bytes, const Copy
   return copyOnHost(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes, where);
 }
 
+// With unified addressing the side that a function's name calls the host may be memory of the device.
+CUresult copyFrom(CUdeviceptr to, const void* host, size_t bytes, const CopyWhere& where) {
+  const auto from = reinterpret_cast<CUdeviceptr>(host);
+  if (Client::get().allocations.findDevice(from)) return copyAnywhere(to, from, bytes, where);
+  return copyToDevice(to, host, bytes, where);
+}
+
+CUresult copyInto(void* host, CUdeviceptr from, size_t bytes, const CopyWhere& where) {
+  const auto to = reinterpret_cast<CUdeviceptr>(host);
+  if (Client::get().allocations.findDevice(to)) return copyAnywhere(to, from, bytes, where);
+  return copyToHost(host, from, bytes, where);
+}
+
 }  // namespace
 
 CUresult cuMemcpy(CUdeviceptr to, CUdeviceptr from, size_t bytes, uint16_t record_flags) {
@@ -55,21 +68,21 @@ CUresult cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream 
 }
 
 CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void* from, size_t bytes, uint16_t record_flags) {
-  return copyToDevice(to, from, bytes, {nullptr, record_flags, false});
+  return copyFrom(to, from, bytes, {nullptr, record_flags, false});
 }
 
 CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t bytes, CUstream stream,
                               uint16_t record_flags) {
-  return copyToDevice(to, from, bytes, {stream, record_flags, true});
+  return copyFrom(to, from, bytes, {stream, record_flags, true});
 }
 
 CUresult cuMemcpyDtoH_v2(void* to, CUdeviceptr from, size_t bytes, uint16_t record_flags) {
-  return copyToHost(to, from, bytes, {nullptr, record_flags, false});
+  return copyInto(to, from, bytes, {nullptr, record_flags, false});
 }
 
 CUresult cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t bytes, CUstream stream,
                               uint16_t record_flags) {
-  return copyToHost(to, from, bytes, {stream, record_flags, true});
+  return copyInto(to, from, bytes, {stream, record_flags, true});
 }
 
 }  // namespace farwarp::client::calls

@@ -19,6 +19,17 @@ struct RunOptions {
 // Replaces this process with the program, prepared to use gpud. Returns only on failure.
 int runProgram(const RunOptions& options);
 
+struct BenchOptions {
+  std::string server;          // empty: what FARWARP_SERVER says
+  std::string local = "auto";  // driver library to compare with; "auto", "none" or a path
+  std::string report;          // HTML file to write; empty: none
+  bool quick = false;
+};
+
+// Measures calls, copies, launches and a small step of kernels here and under a gpud, and prints
+// both side by side.
+int runBench(const BenchOptions& options);
+
 // Prints the sessions in a log that gpud wrote, one line each and a line of sums.
 int printSessions(const std::string& path);
 

@@ -30,6 +30,19 @@ int main(int argc, char** argv) {
       app.add_subcommand("sessions", "Print a table of the sessions in a log that gpud wrote");
   sessions_command->add_option("FILE", log, "gpud's session log (JSON lines)")->required();
 
+  farwarp::cli::BenchOptions bench;
+  CLI::App* bench_command = app.add_subcommand(
+      "bench", "Measure calls, copies, launches and a small step of kernels, remote against local");
+  bench_command->add_option("--server", bench.server,
+                            "The gpud to measure (default: FARWARP_SERVER)");
+  bench_command
+      ->add_option("--local", bench.local,
+                   "The driver to compare with: a path; \"none\"; or \"auto\", which is "
+                   "this machine's driver or else the CPU device")
+      ->capture_default_str();
+  bench_command->add_option("--report", bench.report, "Write a page with plots to this HTML file");
+  bench_command->add_flag("--quick", bench.quick, "Fewer repetitions and no large copies");
+
   CLI::App* version_command = app.add_subcommand("version", "Print the version");
 
   try {
@@ -41,6 +54,7 @@ int main(int argc, char** argv) {
     std::printf("farwarp %s\n", FARWARP_VERSION);
     return 0;
   }
+  if (bench_command->parsed()) return farwarp::cli::runBench(bench);
   if (sessions_command->parsed()) return farwarp::cli::printSessions(log);
   return farwarp::cli::runProgram(run);
 }

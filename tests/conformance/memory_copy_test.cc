@@ -235,6 +235,18 @@ TEST_F(MemoryCopy, UnifiedAddressesSayThemselvesWhereTheyAre) {
   EXPECT_OK(cuMemFreeHost(pinned));
 }
 
+TEST_F(MemoryCopy, TheHostSideOfACopyMayBeMemoryOfTheDevice) {
+  constexpr size_t kBytes = 4096;
+  const std::vector<unsigned char> before = pattern(kBytes, 5);
+  const CUdeviceptr memory = upload(before);
+  const CUdeviceptr other = allocate(kBytes);
+  EXPECT_OK(cuMemcpyDtoH_v2(reinterpret_cast<void*>(other), memory, kBytes));
+  EXPECT_EQ(download(other, kBytes), before);
+  EXPECT_OK(cuMemsetD8_v2(other, 0, kBytes));
+  EXPECT_OK(cuMemcpyHtoD_v2(other, reinterpret_cast<const void*>(memory), kBytes));
+  EXPECT_EQ(download(other, kBytes), before);
+}
+
 TEST_F(MemoryCopy, RefusesWhatCudaRefuses) {
   const Bytes from = pattern(4096, 13);
   const CUdeviceptr device = put(Bytes(4096, 0));

@@ -70,6 +70,8 @@ TEST_F(Modules, RefuseWhatHoldsNothingForThisDevice) {
   CUmodule module = nullptr;
   EXPECT_CUDA(cuModuleLoadData(&module, ".version 9.0\n.target sm_120\n.address_size 64\n"),
               CUDA_ERROR_NO_BINARY_FOR_GPU);
+  EXPECT_CUDA(cuModuleLoadData(&module, ".version 10.0\n.target sm_70\n.address_size 64\n"),
+              CUDA_ERROR_UNSUPPORTED_PTX_VERSION);
   EXPECT_CUDA(cuModuleLoadData(&module, "hello"), CUDA_ERROR_INVALID_IMAGE);
   EXPECT_CUDA(cuModuleLoadData(&module, nullptr), CUDA_ERROR_INVALID_VALUE);
   EXPECT_CUDA(cuModuleLoad(&module, "/no/such/file.ptx"), CUDA_ERROR_FILE_NOT_FOUND);

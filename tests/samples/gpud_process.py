@@ -75,14 +75,16 @@ def children(pid):
 
 
 class Gpud:
-    """A gpud on the CPU device, listening on a Unix socket and on a TCP port that the system chose.
+    """A gpud, listening on a Unix socket and on a TCP port that the system chose.
 
+    `device` is cpu for the CPU device or cuda for the driver of this machine.
     As a context manager it is ready when the block is entered; at the end SIGTERM must end it with 0
     and leave no worker behind.
     """
 
-    def __init__(self, build):
+    def __init__(self, build, device="cpu"):
         self.build = build
+        self.device = device
 
     def __enter__(self):
         self.temporary = tempfile.TemporaryDirectory(prefix="farwarp-test-")
@@ -92,7 +94,7 @@ class Gpud:
         self.log = open(folder / "gpud.log", "w+b")
         ready, ready_for_gpud = os.pipe()
         self.process = subprocess.Popen(
-            [self.build.folder / "bin/gpud", "--device", "cpu", "--listen", self.unix,
+            [self.build.folder / "bin/gpud", "--device", self.device, "--listen", self.unix,
              "--listen", "tcp:127.0.0.1:0", "--session-log", self.session_log,
              "--ready-fd", str(ready_for_gpud)],
             env=self.build.environment(), pass_fds=[ready_for_gpud], stdin=subprocess.DEVNULL,

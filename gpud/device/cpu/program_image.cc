@@ -32,6 +32,9 @@ std::string describe(const std::vector<ImageEntry>& entries, uint32_t architectu
          "cc=X.Y in FARWARP_CPU_DEVICE.";
 }
 
+// Of the PTX ISA: within a major version new instructions are refused one by one, with words.
+constexpr uint16_t kPtxMajorMax = 9;
+
 struct Loader {
   Driver& driver;
   JitLogs& logs;
@@ -48,6 +51,13 @@ struct Loader {
         .sm = driver.device(0)->architecture(), .takes_cubin = false, .takes_ptx = true};
     const ImageEntry* entry = chooseEntry(entries, target);
     if (entry == nullptr) return CUDA_SUCCESS;
+    if (entry->version_major > kPtxMajorMax) {
+      return fail(CUDA_ERROR_UNSUPPORTED_PTX_VERSION,
+                  "The PTX is of ISA version " + std::to_string(entry->version_major) + "." +
+                      std::to_string(entry->version_minor) +
+                      "; the CPU device takes versions up to " + std::to_string(kPtxMajorMax) +
+                      ".x.");
+    }
     std::string why;
     CUresult r = unpackEntry(*entry, texts.emplace_back(), &why);
     return r == CUDA_SUCCESS ? r : fail(r, why);

@@ -35,8 +35,8 @@ class JitLogs {
 };
 
 // Finds the PTX for the driver's devices in `image` (memory of the program, of unknown size) and
-// compiles it. CUDA_ERROR_NO_BINARY_FOR_GPU when there is none, CUDA_ERROR_INVALID_PTX when it does
-// not compile.
+// compiles it. CUDA_ERROR_NO_BINARY_FOR_GPU when there is none, CUDA_ERROR_UNSUPPORTED_PTX_VERSION
+// when it is of a newer major version, CUDA_ERROR_INVALID_PTX when it does not compile.
 [[nodiscard]] CUresult loadProgram(Driver& driver, const void* image, JitLogs& logs,
                                    std::shared_ptr<const ptx::Program>& program);
 // The same from a file. CUDA_ERROR_FILE_NOT_FOUND when it cannot be read.
