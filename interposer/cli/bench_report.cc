@@ -100,7 +100,7 @@ bool writeBenchReport(const std::string& path, const BenchRun& local, const Benc
   std::ofstream out(path);
   out << kHead << "<h1>farwarp bench</h1>\n<p>Local: "
       << escaped(local.figures.empty() ? "not measured" : local.device)
-      << "<br>Remote: " << escaped(remote.device) << "</p>\n"
+      << "<br/>Remote: " << escaped(remote.device) << "</p>\n"
       << plot(local, remote)
       << "<h2>Figures</h2>\n<p>Medians, and in brackets the least and the greatest of the "
          "repetitions.</p>\n<table><tr><th></th><th>local</th><th>remote</th></tr>\n";
