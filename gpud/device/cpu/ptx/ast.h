@@ -61,7 +61,8 @@ struct Operand {
     integer,  // value
     real,     // bits of an f32 or f64 literal (value), is_double
     vector,   // { items }
-    address,  // [ items[0] + value ] or [ a, b ] of texture instructions
+    address,  // [ items[0] + value ] or [ a, b ] of texture instructions; with a scale:
+              // [ items[0] + items[1] * scale + value ]
     group,    // ( items )
     sink,     // _
   };
@@ -76,7 +77,9 @@ struct Operand {
   std::string_view name;
   std::string_view selector;  // parts of a register in video instructions: "b0", "h10"
   std::vector<Operand> items;
-  int pair = -1;  // p|q: index in Instruction::pairs, -1 = none
+  uint16_t scale = 0;            // address: not 0 where the decoder found an index
+  Type index_type = Type::none;  // of that index: s32, u32 or b64
+  int pair = -1;                 // p|q: index in Instruction::pairs, -1 = none
 };
 
 struct Instruction {

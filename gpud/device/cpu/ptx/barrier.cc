@@ -49,6 +49,7 @@ void release(Block& block, uint32_t id) {
     if (warp.state == WarpState::blocked) warp.state = WarpState::ready;
   }
   barrier = {};
+  block.barriers_used &= ~(1u << id);
 }
 
 bool clusterComplete(const Block& block) {
@@ -80,7 +81,7 @@ void releaseCluster(Block& block) {
 
 }  // namespace
 
-void Block::lanesLeft(Warp& warp) {
+void Block::completeBarriers(Warp& warp) {
   for (uint32_t id = 0; id < kBarriers; ++id) {
     Barrier& barrier = barriers[id];
     if (barrier.arrived == 0) continue;
@@ -103,6 +104,7 @@ const Inst* barrier(Warp& w, const Inst* i) {
   if (id >= kBarriers) raise(w, i, LaunchStatus::illegal_instruction, lane);
   Barrier& barrier = block.barriers[id];
   if (i->x != 0) barrier.expected = (lanes<uint32_t>(w, i->b)[lane] + kLanes - 1) & ~(kLanes - 1);
+  block.barriers_used |= 1u << id;
   uint32_t& here = w.barrier_arrived[id];
   barrier.arrived += popcount(w.mask & ~here);
   here |= w.mask;

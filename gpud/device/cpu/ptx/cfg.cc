@@ -77,33 +77,34 @@ std::vector<uint32_t> branchTargets(const Function& function, const Labels& labe
   return targets;
 }
 
-// Immediate post-dominators by the algorithm of Cooper, Harvey and Kennedy on the reversed graph.
-void findMeets(std::vector<BasicBlock>& blocks) {
-  uint32_t exit = static_cast<uint32_t>(blocks.size());
-  std::vector<std::vector<uint32_t>> predecessors(exit + 1);
-  for (uint32_t b = 0; b < exit; ++b) {
-    for (uint32_t s : blocks[b].successors) predecessors[s].push_back(b);
-  }
-  std::vector<uint32_t> order, number(exit + 1, kNoBlock);
-  std::vector<std::pair<uint32_t, size_t>> stack{{exit, 0}};
-  std::vector<bool> seen(exit + 1, false);
-  seen[exit] = true;
+using Edges = std::vector<std::vector<uint32_t>>;
+
+// Immediate dominators of the nodes that `root` reaches along `forward`, by the algorithm of
+// Cooper, Harvey and Kennedy; `backward` are the same edges the other way round. The root's is
+// itself, that of a node that is not reached kNoBlock.
+std::vector<uint32_t> immediateDominators(uint32_t root, const Edges& forward,
+                                          const Edges& backward) {
+  size_t count = forward.size();
+  std::vector<uint32_t> order, number(count, kNoBlock);
+  std::vector<std::pair<uint32_t, size_t>> stack{{root, 0}};
+  std::vector<bool> seen(count, false);
+  seen[root] = true;
   while (!stack.empty()) {
-    auto& [block, next] = stack.back();
-    if (next < predecessors[block].size()) {
-      uint32_t p = predecessors[block][next++];
-      if (!seen[p]) {
-        seen[p] = true;
-        stack.emplace_back(p, 0);
+    auto& [node, next] = stack.back();
+    if (next < forward[node].size()) {
+      uint32_t n = forward[node][next++];
+      if (!seen[n]) {
+        seen[n] = true;
+        stack.emplace_back(n, 0);
       }
     } else {
-      number[block] = static_cast<uint32_t>(order.size());
-      order.push_back(block);
+      number[node] = static_cast<uint32_t>(order.size());
+      order.push_back(node);
       stack.pop_back();
     }
   }
-  std::vector<uint32_t> dominator(exit + 1, kNoBlock);
-  dominator[exit] = exit;
+  std::vector<uint32_t> dominator(count, kNoBlock);
+  dominator[root] = root;
   auto intersect = [&](uint32_t a, uint32_t b) {
     while (a != b) {
       while (number[a] < number[b]) a = dominator[a];
@@ -113,19 +114,37 @@ void findMeets(std::vector<BasicBlock>& blocks) {
   };
   for (bool changed = true; changed;) {
     changed = false;
-    for (auto block = order.rbegin(); block != order.rend(); ++block) {
-      if (*block == exit) continue;
+    for (auto node = order.rbegin(); node != order.rend(); ++node) {
+      if (*node == root) continue;
       uint32_t best = kNoBlock;
-      for (uint32_t s : blocks[*block].successors) {
-        if (number[s] == kNoBlock || dominator[s] == kNoBlock) continue;
-        best = best == kNoBlock ? s : intersect(best, s);
+      for (uint32_t p : backward[*node]) {
+        if (number[p] == kNoBlock || dominator[p] == kNoBlock) continue;
+        best = best == kNoBlock ? p : intersect(best, p);
       }
-      if (best != dominator[*block]) {
-        dominator[*block] = best;
+      if (best != dominator[*node]) {
+        dominator[*node] = best;
         changed = true;
       }
     }
   }
+  return dominator;
+}
+
+// The edges between blocks, the exit included, and the same edges reversed.
+std::pair<Edges, Edges> edgesOf(const std::vector<BasicBlock>& blocks) {
+  Edges forward(blocks.size() + 1), backward(blocks.size() + 1);
+  for (uint32_t b = 0; b < blocks.size(); ++b) {
+    forward[b] = blocks[b].successors;
+    for (uint32_t s : blocks[b].successors) backward[s].push_back(b);
+  }
+  return {std::move(forward), std::move(backward)};
+}
+
+// Lanes that a branch parts meet at its immediate post-dominator.
+void findMeets(std::vector<BasicBlock>& blocks) {
+  uint32_t exit = static_cast<uint32_t>(blocks.size());
+  auto [forward, backward] = edgesOf(blocks);
+  std::vector<uint32_t> dominator = immediateDominators(exit, backward, forward);
   for (uint32_t b = 0; b < exit; ++b) {
     blocks[b].meet = dominator[b] == exit ? kNoBlock : dominator[b];
   }
@@ -174,6 +193,40 @@ ControlFlow analyse(const Function& function) {
     }
   }
   return flow;
+}
+
+Dominance::Dominance(const ControlFlow& flow) : flow_(flow) {
+  size_t count = flow.blocks.size();
+  enter_.assign(count + 1, kNoBlock);
+  leave_.assign(count + 1, 0);
+  if (count == 0) return;
+  auto [forward, backward] = edgesOf(flow.blocks);
+  std::vector<uint32_t> dominator = immediateDominators(0, forward, backward);
+  Edges children(count + 1);
+  for (uint32_t b = 1; b <= count; ++b) {
+    if (dominator[b] != kNoBlock) children[dominator[b]].push_back(b);
+  }
+  uint32_t clock = 0;
+  std::vector<std::pair<uint32_t, size_t>> stack{{0, 0}};
+  enter_[0] = clock++;
+  while (!stack.empty()) {
+    auto& [block, next] = stack.back();
+    if (next < children[block].size()) {
+      uint32_t child = children[block][next++];
+      enter_[child] = clock++;
+      stack.emplace_back(child, 0);
+    } else {
+      leave_[block] = clock++;
+      stack.pop_back();
+    }
+  }
+}
+
+bool Dominance::precedes(uint32_t before, uint32_t at) const {
+  uint32_t a = flow_.block_of[before], b = flow_.block_of[at];
+  if (enter_[a] == kNoBlock || enter_[b] == kNoBlock) return false;
+  if (a == b) return before < at;
+  return enter_[a] <= enter_[b] && leave_[b] <= leave_[a];
 }
 
 }  // namespace farwarp::ptx

@@ -36,6 +36,20 @@ const ast::Label* findBranchTargets(const ast::Function& function, const ast::In
 // Throws CompileError for labels that do not exist.
 ControlFlow analyse(const ast::Function& function);
 
+// Which instructions every path from the function's start to another one contains.
+class Dominance {
+ public:
+  explicit Dominance(const ControlFlow& flow);
+  // Is `before` executed whenever `at` is, and earlier? Both are instructions; false where `at` can
+  // not be reached.
+  bool precedes(uint32_t before, uint32_t at) const;
+
+ private:
+  const ControlFlow& flow_;
+  // Of each block: when a walk through the tree of dominators enters and leaves it.
+  std::vector<uint32_t> enter_, leave_;
+};
+
 struct RegisterLayout {
   std::vector<uint32_t> offsets;  // of each register, bytes into the frame
   uint32_t frame_bytes = 0;
@@ -43,6 +57,11 @@ struct RegisterLayout {
 };
 // How many instructions write each register; 2 stands for more, and for all that cannot be told.
 std::vector<uint8_t> countWrites(const ast::Function& function);
+std::vector<uint32_t> writtenRegisters(const ast::Instruction& in);
+// How many operands read each register.
+std::vector<uint32_t> countReads(const ast::Function& function);
+// The instruction that alone writes each register; kNoBlock where none or several do.
+std::vector<uint32_t> findDefinitions(const ast::Function& function);
 RegisterLayout allocateRegisters(const ast::Function& function, const ControlFlow& flow);
 
 }  // namespace farwarp::ptx

@@ -43,6 +43,7 @@ struct alignas(64) Inst {
   uint16_t aux = 0;
   uint8_t x = 0, y = 0;
   uint32_t line = 0;
+  uint8_t memo = 0;  // loads and stores: which AddressMemo, | kMemoReuse where it is filled already
 };
 
 // Values that are the same for all lanes of a block, each as 32 lanes of 8 bytes (a 32-bit value

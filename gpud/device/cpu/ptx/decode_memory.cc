@@ -86,13 +86,16 @@ Elements elementsOf(FunctionDecoder& d, const Operand& operand, Type type, uint3
 }
 
 void emitAccess(FunctionDecoder& d, const AddressOperand& address, const Elements& elements,
-                Type type, uint32_t first, uint32_t count, bool load) {
+                Type type, uint32_t first, uint32_t count, bool load, uint8_t memo) {
   LoadShape shape{sizeOf(type), elements.reg_bytes, isSigned(type)};
   Handler handler = load ? d.executors().load(shape, count) : d.executors().store(shape, count);
   Inst& inst = d.emit(handler);
   inst.a = address.a;
   inst.imm = address.imm + int64_t{first} * sizeOf(type);
   inst.x = static_cast<uint8_t>(address.resolver);
+  inst.memo = memo;
+  inst.e = address.index;
+  inst.aux = address.scale;
   inst.dst = elements.refs[first];
   inst.b = count > 1 ? elements.refs[first + 1] : inst.dst;
   inst.c = count > 2 ? elements.refs[first + 2] : inst.dst;
@@ -114,10 +117,11 @@ void decodeLoadStore(FunctionDecoder& d, Modifiers& m) {
   AddressOperand address = d.address(d.operand(load ? 1 : 0), space);
   Elements elements = elementsOf(d, d.operand(load ? 0 : 1), type, count, load);
   if (count == 8) {
-    emitAccess(d, address, elements, type, 0, 4, load);
-    emitAccess(d, address, elements, type, 4, 4, load);
+    emitAccess(d, address, elements, type, 0, 4, load, 0);
+    emitAccess(d, address, elements, type, 4, 4, load, 0);
   } else {
-    emitAccess(d, address, elements, type, 0, count, load);
+    uint8_t memo = d.memoOf(d.operand(load ? 1 : 0), sizeOf(type) * count);
+    emitAccess(d, address, elements, type, 0, count, load, memo);
   }
   if (!signals) return;
   AddressOperand barrier = d.address(d.operand(2), Space::shared);

@@ -251,6 +251,7 @@ void FunctionDecoder::decodeInstruction(const Instruction& in) {
   Modifiers modifiers(in);
   found->second(*this, modifiers);
   modifiers.finish();
+  forgetMemos(in);
   in_ = nullptr;
 }
 
@@ -277,15 +278,17 @@ void FunctionDecoder::decode() {
   code_.is_entry = function_.is_entry;
   for (const ast::Label& label : function_.labels) labels_[label.name].push_back(&label);
   flow_ = analyse(function_);
+  if (function_.is_entry) layOutShared();
+  findAliases();
+  foldAddresses();
   layout_ = allocateRegisters(function_, flow_);
   code_.registers = std::clamp(layout_.estimate + 8, 16u, 255u);
   carry_offset_ = layout_.frame_bytes;
   layout_.frame_bytes += 64;
-  if (function_.is_entry) layOutShared();
-  findAliases();
   saveStackAtEntry();
   for (block = 0; block < flow_.blocks.size(); ++block) {
     block_starts_.push_back(static_cast<uint32_t>(code_.code.size()));
+    std::fill(std::begin(memos_), std::end(memos_), Memo{});
     const BasicBlock& b = flow_.blocks[block];
     if (b.is_meet) emit(op::join).line = function_.instructions[b.first].line;
     for (uint32_t k = b.first; k < b.end; ++k) {

@@ -13,6 +13,7 @@
 #include "gpud/device/cpu/ptx/control.h"
 #include "gpud/device/cpu/ptx/error.h"
 #include "gpud/device/cpu/ptx/executors.h"
+#include "gpud/device/cpu/ptx/warp.h"
 
 namespace farwarp::ptx {
 
@@ -71,6 +72,8 @@ struct AddressOperand {
   Resolver resolver = Resolver::absolute8;
   Ref a = 0;
   int64_t imm = 0;
+  Ref index = 0;       // of the indexed resolvers
+  uint16_t scale = 0;  // of the index
 };
 
 class FunctionDecoder {
@@ -97,6 +100,9 @@ class FunctionDecoder {
   void needOperands(size_t least, size_t most) const;
 
   // Code.
+  // The memo of an access of `bytes` bytes, for Inst::memo: accesses of a basic block that compute
+  // their addresses from the same value of a register share one.
+  uint8_t memoOf(const ast::Operand& address, uint32_t bytes);
   Inst& emit(Handler handler);
   void emitConvert(Ref to, Type to_type, Ref from, Type from_type);
   // Between these, guarded lanes that do not take part are led around.
@@ -138,6 +144,8 @@ class FunctionDecoder {
   void layOutShared();
   void saveStackAtEntry();
   void findAliases();
+  void foldAddresses();
+  void forgetMemos(const ast::Instruction& in);
   Ref placeOfValue(const ast::Instruction& in);
   Ref uniformParam(uint32_t offset, uint32_t bytes);
   int variableOf(const ast::Operand& operand) const;
@@ -163,6 +171,14 @@ class FunctionDecoder {
   std::vector<bool> left_out_;  // instructions that only fill such registers
   Ref saved_stack_ = kNone;     // where a function that uses alloca keeps the stack of its caller
   std::vector<uint32_t> block_starts_;
+  // What the memos of the basic block are about: a register, and how far apart its lanes' values
+  // are in a row.
+  struct Memo {
+    uint32_t reg = kNone;
+    uint32_t step = 0;
+  };
+  Memo memos_[kMemos];
+  uint32_t next_memo_ = 1;
 };
 
 using DecodeFunction = void (*)(FunctionDecoder&, Modifiers&);

@@ -149,6 +149,10 @@ struct FloatFlags {
 enum class Resolver : uint8_t {
   absolute0,
   absolute8,  // host addresses: global, constant and generic
+  indexed4s,  // loads and stores only: a, the same for all lanes, plus the index at Inst::e times
+              // aux
+  indexed4u,
+  indexed8,
   shared0,
   shared4,
   shared8,  // offsets into the block's shared memory

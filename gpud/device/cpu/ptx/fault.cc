@@ -32,6 +32,14 @@ void chain(int signal, siginfo_t* info, void* context) {
 uint32_t blame(const Warp& w, uint64_t address) {
   uint32_t mask = w.pc != nullptr ? execMask(w, w.pc) : w.mask;
   uint32_t first = static_cast<uint32_t>(std::countr_zero(mask | 1u << 31));
+  if (w.spacing == kSpacingOfGroups) {
+    for (uint32_t l = 0; l < kLanes; ++l) {
+      const uint64_t* group = w.address + (l & ~7u);
+      uint64_t step = group[1] - group[0];
+      if (address - (group[0] + (l & 7) * step) < (step != 0 ? step : 16)) return l;
+    }
+    return first;
+  }
   if (w.spacing != kNone && w.spacing != 0) {
     uint64_t lane = (address - w.address[0]) / w.spacing;
     return lane < kLanes ? static_cast<uint32_t>(lane) : first;
@@ -51,8 +59,9 @@ void onFault(int signal, siginfo_t* info, void* context) {
   Warp& w = *worker->running;
   uint64_t address = reinterpret_cast<uint64_t>(info->si_addr);
   worker->fault = {LaunchStatus::illegal_address, w.pc, blame(w, address), address};
-  // The jump does what a return from here would do to the signal mask. A thread that stayed as it is
-  // in a handler could not take a second fault: some runtimes block every signal around handlers.
+  // The jump does what a return from here would do to the signal mask. A thread that stayed as it
+  // is in a handler could not take a second fault: some runtimes block every signal around
+  // handlers.
   pthread_sigmask(SIG_SETMASK, &static_cast<ucontext_t*>(context)->uc_sigmask, nullptr);
   siglongjmp(worker->recovery, 1);
 }

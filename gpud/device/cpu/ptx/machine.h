@@ -67,6 +67,7 @@ struct Worker {
   sigjmp_buf recovery;
   Warp* running = nullptr;
   Fault fault;
+  const Inst* entry = nullptr;  // of the kernel
   std::vector<std::unique_ptr<BlockStorage>> live;
   std::vector<std::unique_ptr<BlockStorage>> spare;
   // Register frames of called functions.
@@ -80,12 +81,13 @@ struct Worker {
   void run();
 
  private:
+  void runBlocks();
   enum class Progress { finished, some, spinning, stuck };
   bool startUnit();
   std::unique_ptr<BlockStorage> newBlock();
   void prepare(BlockStorage& storage, uint64_t index);
   Progress runBlock(Block& block);
-  bool runWarp(Warp& warp);
+  void runWarp(Warp& warp);
   bool unblock(Block& block);
   bool isDeadlocked() const;
   void retire(size_t index);

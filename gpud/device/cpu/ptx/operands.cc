@@ -288,12 +288,21 @@ Ref FunctionDecoder::destinationPredicate(const Operand& operand) {
 }
 
 AddressOperand FunctionDecoder::address(const Operand& operand, Space space) {
+  AddressOperand result;
+  result.imm = operand.value;
+  if (operand.kind == Operand::Kind::address && operand.scale != 0) {
+    result.a = source(operand.items[0], Type::b64);
+    result.index = source(operand.items[1], operand.index_type);
+    result.scale = operand.scale;
+    result.resolver = operand.index_type == Type::s32   ? Resolver::indexed4s
+                      : operand.index_type == Type::u32 ? Resolver::indexed4u
+                                                   : Resolver::indexed8;
+    return result;
+  }
   if (operand.kind != Operand::Kind::address || operand.items.size() != 1) {
     invalid("An address in brackets is needed.");
   }
   const Operand& base = operand.items[0];
-  AddressOperand result;
-  result.imm = operand.value;
   bool in_kernel = function_.is_entry;
   if (base.kind == Operand::Kind::reg) {
     uint32_t bytes = sizeOf(registerType(base));

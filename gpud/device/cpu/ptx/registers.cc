@@ -182,6 +182,33 @@ std::vector<uint8_t> countWrites(const Function& function) {
   return writes;
 }
 
+std::vector<uint32_t> writtenRegisters(const Instruction& in) {
+  std::vector<uint32_t> written;
+  visitRegisters(in, [&](uint32_t reg, bool is_written) {
+    if (is_written) written.push_back(reg);
+  });
+  return written;
+}
+
+std::vector<uint32_t> countReads(const Function& function) {
+  std::vector<uint32_t> reads(function.registers.size(), 0);
+  for (const Instruction& in : function.instructions) {
+    visitRegisters(in, [&](uint32_t reg, bool written) { reads[reg] += written ? 0 : 1; });
+  }
+  return reads;
+}
+
+std::vector<uint32_t> findDefinitions(const Function& function) {
+  std::vector<uint8_t> writes = countWrites(function);
+  std::vector<uint32_t> definitions(function.registers.size(), kNoBlock);
+  for (uint32_t k = 0; k < function.instructions.size(); ++k) {
+    visitRegisters(function.instructions[k], [&](uint32_t reg, bool written) {
+      if (written && writes[reg] == 1) definitions[reg] = k;
+    });
+  }
+  return definitions;
+}
+
 RegisterLayout allocateRegisters(const Function& function, const ControlFlow& flow) {
   RegisterLayout layout;
   std::vector<Interval> intervals = lifetimes(function, flow);

@@ -112,7 +112,20 @@ void Warp::dropLanes(uint32_t from, uint32_t until, uint32_t lanes) {
   }
 }
 
+void Warp::finish() {
+  mask = 0;
+  state = WarpState::done;
+  block->free_frames[block->free_frame_count++] = frame;
+  ++block->warps_done;
+  block->lanesLeft(*this);
+}
+
 const Inst* Warp::exitLanes(uint32_t lanes, const Inst* next) {
+  if (lanes == live && join == kNone) {
+    live = 0;
+    finish();
+    return nullptr;
+  }
   dropLanes(join, kNone, lanes);
   live &= ~lanes;
   mask &= ~lanes;
@@ -229,9 +242,7 @@ const Inst* Warp::resumeAny() {
     }
     mask = 0;
     if (live == 0) {
-      state = WarpState::done;
-      ++block->warps_done;
-      block->lanesLeft(*this);
+      finish();
       return nullptr;
     }
     if (runCollective()) continue;

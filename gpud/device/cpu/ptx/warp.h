@@ -13,6 +13,7 @@ struct Block;
 struct Worker;
 
 inline constexpr uint32_t kNone = ~0u;
+inline constexpr uint32_t kSpacingOfGroups = kNone - 1;
 inline constexpr uint32_t kBarriers = 16;
 inline constexpr int32_t kSlice = 4096;   // taken back-edges until a warp gives way
 inline constexpr int32_t kSpinCost = 64;  // what an operation typical of waiting loops takes of it
@@ -49,6 +50,16 @@ struct Join {
   const CallSite* site;
 };
 
+// How the 32 values of an address or index register lie, as the first of several accesses of a
+// basic block that name the register found out. Number 0 is for accesses that share with no other.
+struct AddressMemo {
+  uint64_t first[4];  // of the warp, or of each group of 8 lanes
+  uint8_t pattern;
+  uint8_t rows;  // grouped: a bit for each group that lies in a row
+};
+inline constexpr uint32_t kMemos = 5;
+inline constexpr uint8_t kMemoReuse = 0x80;
+
 enum class WarpState : uint8_t { ready, blocked, done };
 
 struct Warp {
@@ -69,11 +80,15 @@ struct Warp {
   uint64_t range_begin, range_size;        // the added range used last
   uint64_t range_generation;
   Block* block;
-  uint32_t index;  // in the block
+  std::byte* frame;  // registers of the kernel's own function, held while the warp runs
+  uint32_t index;    // in the block
   WarpState state;
-  uint32_t spacing;  // bytes from lane to lane of the access being executed; kNone: see address
-  bool impatient;    // joins had to be opened before: spin for a shorter time
-  bool spinning;     // the slice ended in waiting operations
+  // Bytes from lane to lane of the access being executed; kNone: see address; kSpacingOfGroups: see
+  // the first two addresses of each 8.
+  uint32_t spacing;
+  bool impatient;  // joins had to be opened before: spin for a shorter time
+  bool spinning;   // the slice ended in waiting operations
+  bool fresh;      // has not run since the block began
   uint32_t split_count;
   uint32_t join_free;
   uint32_t join_count;
@@ -83,7 +98,8 @@ struct Warp {
   uint64_t alloca_most;           // the largest of them
   uint32_t cluster_phase;         // of the cluster's barrier when this warp arrived last
   uint32_t barrier_arrived[kBarriers];
-  Split splits[kLanes];                  // those that do not run now
+  Split splits[kLanes];  // those that do not run now
+  AddressMemo memos[kMemos];
   alignas(64) uint64_t address[kLanes];  // of the memory access being executed
 
   // scheduling.cc -------------------------------------------------------------------------------
@@ -102,6 +118,8 @@ struct Warp {
   const Inst* park(const Inst* pc, SplitState state, uint32_t wait);
   // Takes another split that is ready; null when the warp is blocked or done.
   const Inst* resumeAny();
+  // The last lanes have gone.
+  void finish();
   void restore(const Split& split);
   void push(const Split& split);
   uint32_t newJoin();
@@ -138,12 +156,18 @@ struct Block {
   std::byte* local;
   uint64_t local_bytes;  // of all warps
   std::byte* values;     // BlockValue
-  std::byte* frames;     // register frames of all warps
-  uint32_t cursor;       // the warp to look at next
+  // Register frames that no warp holds. A warp takes one when it starts and gives it back when it
+  // is done, so that warps which run one after the other use the same memory.
+  std::byte** free_frames;
+  uint32_t free_frame_count;
+  uint32_t barriers_used;  // a bit for each barrier where somebody has arrived
   Barrier barriers[kBarriers];
 
   // barrier.cc: lanes of `warp` have gone; barriers that waited for them only are complete.
-  void lanesLeft(Warp& warp);
+  void lanesLeft(Warp& warp) {
+    if ((barriers_used | cluster_arrived) != 0) completeBarriers(warp);
+  }
+  void completeBarriers(Warp& warp);
 };
 
 // lanes and masks -------------------------------------------------------------------------------

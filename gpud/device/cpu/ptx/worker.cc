@@ -88,13 +88,12 @@ void fillLaunchValues(Block& b) {
 }
 
 // The values that do not change from block to block for the warp at one place.
-void initialiseWarp(Warp& w, Block& b, uint32_t index, std::byte* regs, std::byte* values) {
+void initialiseWarp(Warp& w, Block& b, uint32_t index, std::byte* values) {
   const Launch& launch = *b.launch;
   const Extent& shape = launch.shape.block;
   std::memset(static_cast<void*>(&w), 0, sizeof(Warp));
   w.index = index;
   w.block = &b;
-  w.base[kBaseFrame] = regs;
   w.base[kBaseConstants] = const_cast<std::byte*>(launch.program->constants());
   w.base[kBaseBlock] = b.values;
   w.base[kBaseWarp] = values;
@@ -163,8 +162,8 @@ std::unique_ptr<BlockStorage> Worker::newBlock() {
   b.shared_bytes = launch.shared_bytes;
   b.local_bytes = stride * kLanes * warps;
   size_t shared = (launch.shared_bytes + 127) & ~size_t{127};
-  storage->bytes = 128 + warps * (sizeof(Warp) + 64 + frame + warp_values) + block_values + shared +
-                   b.local_bytes;
+  storage->bytes = 192 + warps * (sizeof(Warp) + 64 + sizeof(std::byte*) + frame + warp_values) +
+                   block_values + shared + b.local_bytes;
   storage->memory = takeMemory(storage->bytes);
   std::byte* at = storage->memory;
   auto take = [&](size_t bytes) {
@@ -176,6 +175,7 @@ std::unique_ptr<BlockStorage> Worker::newBlock() {
   b.shared = reinterpret_cast<std::byte*>((reinterpret_cast<uint64_t>(at) + 127) & ~uint64_t{127});
   at = b.shared + shared;
   b.values = take(block_values);
+  b.free_frames = reinterpret_cast<std::byte**>(take(warps * sizeof(std::byte*)));
   b.warps = reinterpret_cast<Warp*>(take(warps * sizeof(Warp)));
   b.warp_count = warps;
   fillLaunchValues(b);
@@ -190,10 +190,10 @@ std::unique_ptr<BlockStorage> Worker::newBlock() {
   }
   std::byte* values = take(warps * warp_values);
   std::byte* regs = take(warps * frame);
-  b.frames = regs;
   b.local = at;
   for (uint32_t n = 0; n < warps; ++n) {
-    initialiseWarp(b.warps[n], b, n, regs + n * frame, values + n * warp_values);
+    initialiseWarp(b.warps[n], b, n, values + n * warp_values);
+    b.free_frames[n] = regs + n * frame;
     b.warps[n].local_base = b.local + n * stride * kLanes;
     b.warps[n].local_stride = stride;
     b.warps[n].local_bytes = launch.stack_bytes;
@@ -205,9 +205,10 @@ void Worker::prepare(BlockStorage& storage, uint64_t index) {
   Block& b = storage.block;
   const LaunchShape& s = launch.shape;
   b.worker = this;
-  b.ctaid[0] = static_cast<uint32_t>(index % s.grid.x);
-  b.ctaid[1] = static_cast<uint32_t>(index / s.grid.x % s.grid.y);
-  b.ctaid[2] = static_cast<uint32_t>(index / (uint64_t{s.grid.x} * s.grid.y));
+  uint64_t line = index / s.grid.x;
+  b.ctaid[0] = static_cast<uint32_t>(index - line * s.grid.x);
+  b.ctaid[1] = static_cast<uint32_t>(line % s.grid.y);
+  b.ctaid[2] = static_cast<uint32_t>(line / s.grid.y);
   fill3(b, BlockValue::ctaid_x, b.ctaid[0], b.ctaid[1], b.ctaid[2]);
   if (launch.cluster_blocks > 1 || launch.code->uses_clusters) {
     const Extent& c = s.cluster;
@@ -220,17 +221,19 @@ void Worker::prepare(BlockStorage& storage, uint64_t index) {
   fill32(b, BlockValue::smid,
          static_cast<uint32_t>(index % launch.environment->traits().multiprocessors));
   b.warps_done = 0;
-  b.cursor = 0;
   b.cluster_arrived = b.cluster_phase = 0;
-  std::memset(b.barriers, 0, sizeof(b.barriers));
-  const Inst* start = launch.kernel->function->code.data();
+  b.free_frame_count = b.warp_count;
+  bool barriers_used = b.barriers_used != 0;  // some were never completed
+  if (barriers_used) std::memset(b.barriers, 0, sizeof(b.barriers));
+  b.barriers_used = 0;
   for (uint32_t n = 0; n < b.warp_count; ++n) {
     Warp& w = b.warps[n];
     uint32_t left = b.threads - n * kLanes;
     w.live = left >= kLanes ? ~0u : (1u << left) - 1;
-    std::byte* regs = b.frames + n * round64(launch.kernel->function->frame_bytes);
-    w.splits[0] = {start, regs, 0, w.live, kNone, 0, SplitState::ready};
-    w.split_count = 1;
+    w.fresh = true;
+    w.split_count = 0;
+    w.mask = w.live;
+    w.local = 0;
     w.join = kNone;
     w.join_count = 0;
     w.join_free = kNone;
@@ -241,7 +244,7 @@ void Worker::prepare(BlockStorage& storage, uint64_t index) {
     w.cluster_phase = 0;
     if (w.alloca_most != 0) std::memset(w.alloca_bytes, 0, sizeof(w.alloca_bytes));
     w.alloca_most = 0;
-    std::memset(w.barrier_arrived, 0, sizeof(w.barrier_arrived));
+    if (barriers_used) std::memset(w.barrier_arrived, 0, sizeof(w.barrier_arrived));
   }
 }
 
@@ -274,20 +277,20 @@ bool Worker::startUnit() {
   return true;
 }
 
-// Runs one warp until it stops; false when an error ended the launch. Nothing with a destructor may
-// live in this function: errors jump to the sigsetjmp.
-bool Worker::runWarp(Warp& warp) {
-  if (sigsetjmp(recovery, 0) != 0) {
-    reportFault();
-    running = nullptr;
-    return false;
-  }
+// Runs one warp until it stops. Errors of the kernel jump out of it, to Worker::run.
+inline void Worker::runWarp(Warp& warp) {
   running = &warp;
   warp.spinning = false;
-  const Inst* at = warp.resumeAny();
+  const Inst* at = entry;
+  if (warp.fresh) {
+    warp.fresh = false;
+    Block& block = *warp.block;
+    warp.frame = warp.base[kBaseFrame] = block.free_frames[--block.free_frame_count];
+  } else {
+    at = warp.resumeAny();
+  }
   while (at != nullptr) at = at->run(warp, at);
   running = nullptr;
-  return true;
 }
 
 void Worker::reportFault() {
@@ -369,7 +372,7 @@ Worker::Progress Worker::runBlock(Block& block) {
     Warp& w = block.warps[n];
     if (w.state != WarpState::ready) continue;
     ran = true;
-    if (!runWarp(w)) return Progress::finished;
+    runWarp(w);
     if (w.state != WarpState::ready || !w.spinning) all_spinning = false;
   }
   if (block.warps_done == block.warp_count) return Progress::finished;
@@ -383,7 +386,27 @@ void Worker::retire(size_t index) {
 }
 
 void Worker::run() {
+  entry = launch.kernel->function->code.data();
   setFaultWorker(this);
+  try {
+    if (sigsetjmp(recovery, 0) != 0) {
+      reportFault();
+      running = nullptr;
+    } else {
+      runBlocks();
+    }
+  } catch (const std::bad_alloc&) {
+    LaunchDetail detail;
+    detail.kernel = launch.kernel->name;
+    detail.message = "The host has no memory for the launch.";
+    launch.fail(LaunchStatus::out_of_memory, detail);
+  }
+  setFaultWorker(nullptr);
+}
+
+// While a warp runs, nothing with a destructor may live here or in what leads to it: errors of the
+// kernel jump to run(), and the launch is over then.
+void Worker::runBlocks() {
   bool more = true;
   for (size_t turn = 0; !launch.stop.load(std::memory_order_acquire);) {
     if (live.empty()) {
@@ -428,7 +451,6 @@ void Worker::run() {
       std::this_thread::yield();
     }
   }
-  setFaultWorker(nullptr);
 }
 
 // Blocks wait only for their own threads and those of their cluster, which this worker has all.

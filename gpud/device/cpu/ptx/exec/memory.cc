@@ -7,24 +7,102 @@
 namespace farwarp::ptx::FARWARP_LEVEL {
 namespace {
 
-enum class Pattern { scattered, contiguous, uniform };
-using ResolverFunction = Pattern (*)(Warp&, const Inst*, uint32_t mask, uint32_t bytes);
+// How the addresses of 32 active lanes lie: anyhow; in a row; all the same; or in groups of 8 lanes
+// each of which lies in a row or all the same, as blocks of 8 or 16 columns make them.
+enum class Pattern { scattered, contiguous, uniform, grouped };
+using ResolverFunction = Pattern (*)(Warp&, const Inst*, uint32_t mask);
+
+constexpr uint32_t kGroup = 8;
 
 inline uint64_t laneBit(uint32_t mask, uint32_t l) {
   return mask >> l & 1;
 }
 
-// How the addresses of 32 active lanes lie. A holds them, or their offsets.
 template <class A>
-inline Pattern patternOf(const A* p, uint32_t mask, uint32_t bytes) {
-  if (mask != ~0u) return Pattern::scattered;
+inline uint64_t widen(A value) {
+  if constexpr (std::is_signed_v<A>) return static_cast<uint64_t>(int64_t{value});
+  return value;
+}
+
+// Do `Count` values lie in a row with the distance Step, without wrapping around, or are all the
+// same?
+template <class A, uint64_t Step, uint32_t Count>
+inline bool isEven(const A* x, bool row) {
+  using U = std::make_unsigned_t<A>;
+  U first = static_cast<U>(x[0]), step = row ? U{Step} : U{0}, different = 0;
+  for (uint32_t l = 0; l < Count; ++l) {
+    different |= static_cast<U>(x[l]) ^ static_cast<U>(first + (row ? U{l} * U{Step} : U{0}));
+  }
+  return different == 0 && widen(x[Count - 1]) - widen(x[0]) == uint64_t{step} * (Count - 1);
+}
+
+template <class A, uint64_t Step>
+[[gnu::noinline]] void findGroups(const A* x, AddressMemo& m) {
+  using U = std::make_unsigned_t<A>;
+  m.pattern = static_cast<uint8_t>(Pattern::scattered);
+  uint8_t rows = 0;
+  for (uint32_t g = 0; g < kLanes / kGroup; ++g) {
+    const A* at = x + g * kGroup;
+    U step = static_cast<U>(static_cast<U>(at[1]) - static_cast<U>(at[0]));
+    if (step != 0 && step != Step) return;
+    rows |= static_cast<uint8_t>((step != 0 ? 1 : 0) << g);
+  }
+  for (uint32_t g = 0; g < kLanes / kGroup; ++g) {
+    if (!isEven<A, Step, kGroup>(x + g * kGroup, (rows >> g & 1) != 0)) return;
+    m.first[g] = widen(x[g * kGroup]);
+  }
+  m.rows = rows;
+  m.pattern = static_cast<uint8_t>(Pattern::grouped);
+}
+
+// How the lanes' values of an address or index lie; Step is the distance in a row.
+template <class A, uint64_t Step>
+inline const AddressMemo& lieOf(Warp& w, const Inst* i, const A* x, uint32_t mask) {
+  using U = std::make_unsigned_t<A>;
+  AddressMemo& m = w.memos[i->memo & ~kMemoReuse];
+  if (mask != ~0u) [[unlikely]] {
+    AddressMemo& other = (i->memo & kMemoReuse) != 0 ? w.memos[0] : m;
+    other.pattern = static_cast<uint8_t>(Pattern::scattered);
+    return other;
+  }
+  if ((i->memo & kMemoReuse) != 0) return m;
   // The second lane says what the others would have to be.
-  A first = p[0], step = static_cast<A>(p[1] - first);
-  if (step != bytes && step != 0) return Pattern::scattered;
-  A different = 0;
-  for (uint32_t l = 0; l < kLanes; ++l) different |= p[l] ^ static_cast<A>(first + A{l} * step);
-  if (different != 0) return Pattern::scattered;
-  return step == 0 ? Pattern::uniform : Pattern::contiguous;
+  U step = static_cast<U>(static_cast<U>(x[1]) - static_cast<U>(x[0]));
+  m.first[0] = widen(x[0]);
+  if (step == Step && isEven<A, Step, kLanes>(x, true)) {
+    m.pattern = static_cast<uint8_t>(Pattern::contiguous);
+  } else if (step == 0 && isEven<A, Step, kLanes>(x, false)) {
+    m.pattern = static_cast<uint8_t>(Pattern::uniform);
+  } else {
+    findGroups<A, Step>(x, m);
+  }
+  return m;
+}
+
+// Sets w.address for lanes that lie evenly, where hostAddress(first, reach) is the address of what
+// a register's value `first` names, or 0 when not all of the `reach` bytes from there may be
+// accessed without a closer look. False when they do not lie evenly, or one gave 0.
+template <uint64_t Bytes, class F>
+[[gnu::always_inline]] inline bool placeEvenly(Warp& w, const AddressMemo& m, F hostAddress) {
+  uint64_t* p = w.address;
+  Pattern pattern = static_cast<Pattern>(m.pattern);
+  if (pattern == Pattern::contiguous || pattern == Pattern::uniform) {
+    bool row = pattern == Pattern::contiguous;
+    p[0] = hostAddress(m.first[0], row ? kLanes * Bytes : Bytes);
+    w.spacing = row ? Bytes : 0;
+    return p[0] != 0;
+  }
+  if (pattern != Pattern::grouped) return false;
+  bool all = true;
+  for (uint32_t g = 0; g < kLanes / kGroup; ++g) {
+    bool row = (m.rows >> g & 1) != 0;
+    uint64_t first = hostAddress(m.first[g], row ? kGroup * Bytes : Bytes);
+    all &= first != 0;
+    p[g * kGroup] = first;
+    p[g * kGroup + 1] = first + (row ? Bytes : 0);
+  }
+  w.spacing = kSpacingOfGroups;
+  return all;
 }
 
 // All lanes at one address, which may be outside: then the slow check decides.
@@ -34,60 +112,90 @@ inline Pattern oneAddress(Warp& w, uint64_t address) {
   return Pattern::uniform;
 }
 
-Pattern absolute0(Warp& w, const Inst* i, uint32_t mask, uint32_t bytes) {
+// `first` where the whole access lies aligned in the reserved range, else 0.
+template <uint64_t Bytes>
+[[gnu::always_inline]] inline uint64_t ifReserved(const Warp& w, uint64_t first, uint64_t reach) {
+  uint64_t at = first - w.reserved_begin;
+  bool inside = at <= w.reserved_size && reach <= w.reserved_size - at;
+  return inside && (first & (Bytes - 1)) == 0 ? first : 0;
+}
+
+// w.address is set: checks the lanes of `mask`.
+template <uint64_t Bytes>
+inline Pattern checkEach(Warp& w, const Inst* i, uint32_t mask) {
+  uint64_t begin = w.reserved_begin, limit = w.reserved_size - Bytes, bad = 0;
+  const uint64_t* p = w.address;
+  for (uint32_t l = 0; l < kLanes; ++l) {
+    bad |= ((p[l] & (Bytes - 1)) | (p[l] - begin > limit ? 1 : 0)) & -laneBit(mask, l);
+  }
+  w.spacing = kNone;
+  if (bad != 0) [[unlikely]]
+    checkAddresses(w, i, mask, Bytes, Space::generic);
+  return Pattern::scattered;
+}
+
+template <uint64_t Bytes>
+Pattern absolute0(Warp& w, const Inst* i, uint32_t mask) {
   uint64_t address = *lanes<uint64_t>(w, i->a) + static_cast<uint64_t>(i->imm);
   oneAddress(w, address);
-  if (address - w.reserved_begin > w.reserved_size - bytes || (address & (bytes - 1)) != 0) {
-    checkAddresses(w, i, mask, bytes, Space::generic);
+  if (ifReserved<Bytes>(w, address, Bytes) == 0) {
+    checkAddresses(w, i, mask, Bytes, Space::generic);
   }
   return Pattern::uniform;
 }
 
-Pattern absolute8(Warp& w, const Inst* i, uint32_t mask, uint32_t bytes) {
+// The slow halves are functions of their own: the fast ones then need no stack frame.
+template <uint64_t Bytes>
+[[gnu::noinline]] Pattern absoluteEach(Warp& w, const Inst* i, uint32_t mask) {
   const uint64_t* a = lanes<uint64_t>(w, i->a);
   uint64_t offset = static_cast<uint64_t>(i->imm);
-  uint64_t begin = w.reserved_begin, limit = w.reserved_size - bytes, low = bytes - 1;
   uint64_t* p = w.address;
-  Pattern pattern = patternOf(a, mask, bytes);
-  if (pattern != Pattern::scattered) {
-    uint64_t first = a[0] + offset;
-    uint64_t last = first + (pattern == Pattern::contiguous ? uint64_t{31} * bytes : 0);
-    if ((first & low) == 0 && first - begin <= limit && last - begin <= limit) {
-      p[0] = first;
-      w.spacing = pattern == Pattern::contiguous ? bytes : 0;
-      return pattern;
-    }
+  for (uint32_t l = 0; l < kLanes; ++l) p[l] = a[l] + offset;
+  return checkEach<Bytes>(w, i, mask);
+}
+template <uint64_t Bytes>
+Pattern absolute8(Warp& w, const Inst* i, uint32_t mask) {
+  uint64_t offset = static_cast<uint64_t>(i->imm);
+  const AddressMemo& m = lieOf<uint64_t, Bytes>(w, i, lanes<uint64_t>(w, i->a), mask);
+  if (placeEvenly<Bytes>(w, m, [&](uint64_t first, uint64_t reach) {
+        return ifReserved<Bytes>(w, first + offset, reach);
+      })) {
+    return static_cast<Pattern>(m.pattern);
   }
-  uint64_t bad = 0;
-  for (uint32_t l = 0; l < kLanes; ++l) {
-    uint64_t address = a[l] + offset;
-    p[l] = address;
-    bad |= ((address & low) | (address - begin > limit ? 1 : 0)) & -laneBit(mask, l);
+  return absoluteEach<Bytes>(w, i, mask);
+}
+
+// I: type of the index.
+template <class I, uint64_t Bytes>
+[[gnu::noinline]] Pattern indexedEach(Warp& w, const Inst* i, uint32_t mask) {
+  const I* x = lanes<I>(w, i->e);
+  uint64_t base = *lanes<uint64_t>(w, i->a) + static_cast<uint64_t>(i->imm), scale = i->aux;
+  uint64_t* p = w.address;
+  for (uint32_t l = 0; l < kLanes; ++l) p[l] = base + widen(x[l]) * scale;
+  return checkEach<Bytes>(w, i, mask);
+}
+template <class I, uint64_t Bytes>
+Pattern indexed(Warp& w, const Inst* i, uint32_t mask) {
+  uint64_t base = *lanes<uint64_t>(w, i->a) + static_cast<uint64_t>(i->imm), scale = i->aux;
+  const AddressMemo& m = lieOf<I, 1>(w, i, lanes<I>(w, i->e), mask);
+  if ((scale == Bytes || m.pattern == static_cast<uint8_t>(Pattern::uniform)) &&
+      placeEvenly<Bytes>(w, m, [&](uint64_t first, uint64_t reach) {
+        return ifReserved<Bytes>(w, base + first * scale, reach);
+      })) {
+    return static_cast<Pattern>(m.pattern);
   }
-  w.spacing = kNone;
-  if (bad != 0) [[unlikely]]
-    checkAddresses(w, i, mask, bytes, Space::generic);
-  return pattern;
+  return indexedEach<I, Bytes>(w, i, mask);
 }
 
 // A: type of the address register.
-template <class A>
-Pattern shared(Warp& w, const Inst* i, uint32_t mask, uint32_t bytes) {
+template <class A, uint64_t Bytes>
+[[gnu::noinline]] Pattern sharedEach(Warp& w, const Inst* i, uint32_t mask) {
   const A* a = lanes<A>(w, i->a);
   A offset = static_cast<A>(i->imm);
-  uint64_t base = reinterpret_cast<uint64_t>(w.shared);
   uint64_t* p = w.address;
-  if (w.shared_bytes >= bytes) [[likely]] {
-    A limit = static_cast<A>(w.shared_bytes - bytes), low = static_cast<A>(bytes - 1);
-    Pattern pattern = patternOf(a, mask, bytes);
-    if (pattern != Pattern::scattered) {
-      A first = static_cast<A>(a[0] + offset);
-      A reach = static_cast<A>(pattern == Pattern::contiguous ? 31 * bytes : 0);
-      if ((first & low) == 0 && first <= limit && reach <= limit - first) {
-        p[0] = base + first;
-        return pattern;
-      }
-    }
+  if (w.shared_bytes >= Bytes) [[likely]] {
+    uint64_t base = reinterpret_cast<uint64_t>(w.shared);
+    A limit = static_cast<A>(w.shared_bytes - Bytes), low = static_cast<A>(Bytes - 1);
     A bad = 0;
     for (uint32_t l = 0; l < kLanes; ++l) {
       A address = static_cast<A>(a[l] + offset);
@@ -95,65 +203,108 @@ Pattern shared(Warp& w, const Inst* i, uint32_t mask, uint32_t bytes) {
       bad |= ((address & low) | (address > limit ? 1 : 0)) & -static_cast<A>(laneBit(mask, l));
     }
     if (bad == 0) [[likely]]
-      return pattern;
+      return Pattern::scattered;
   }
   for (uint32_t l = 0; l < kLanes; ++l) p[l] = static_cast<A>(a[l] + offset);
-  checkAddresses(w, i, mask, bytes, Space::shared);
-  return patternOf(p, mask, bytes);
+  checkAddresses(w, i, mask, Bytes, Space::shared);
+  return Pattern::scattered;
 }
-Pattern shared0(Warp& w, const Inst* i, uint32_t mask, uint32_t bytes) {
+template <class A, uint64_t Bytes>
+Pattern shared(Warp& w, const Inst* i, uint32_t mask) {
+  A offset = static_cast<A>(i->imm);
+  uint64_t base = reinterpret_cast<uint64_t>(w.shared), size = w.shared_bytes;
+  const AddressMemo& m = lieOf<A, Bytes>(w, i, lanes<A>(w, i->a), mask);
+  if (placeEvenly<Bytes>(w, m, [=](uint64_t from, uint64_t reach) {
+        A first = static_cast<A>(static_cast<A>(from) + offset);
+        bool inside = first <= size && reach <= size - first && (first & (Bytes - 1)) == 0;
+        return inside ? base + first : 0;
+      })) {
+    return static_cast<Pattern>(m.pattern);
+  }
+  return sharedEach<A, Bytes>(w, i, mask);
+}
+template <uint64_t Bytes>
+Pattern shared0(Warp& w, const Inst* i, uint32_t mask) {
   uint64_t address = static_cast<uint64_t>(i->imm);
-  if (w.shared_bytes < bytes || address > w.shared_bytes - bytes || (address & (bytes - 1)) != 0) {
+  if (w.shared_bytes < Bytes || address > w.shared_bytes - Bytes || (address & (Bytes - 1)) != 0) {
     oneAddress(w, address);
-    checkAddresses(w, i, mask, bytes, Space::shared);
+    checkAddresses(w, i, mask, Bytes, Space::shared);
     return Pattern::uniform;
   }
   return oneAddress(w, address + reinterpret_cast<uint64_t>(w.shared));
 }
 
-template <class A>
-Pattern local(Warp& w, const Inst* i, uint32_t mask, uint32_t bytes) {
+template <class A, uint64_t Bytes>
+Pattern local(Warp& w, const Inst* i, uint32_t mask) {
   const A* a = lanes<A>(w, i->a);
   uint64_t offset = static_cast<uint64_t>(i->imm);
-  uint64_t low = bytes - 1;
-  uint64_t bad = w.local_bytes < bytes ? 1 : 0;
-  uint64_t limit = w.local_bytes - bytes, base = reinterpret_cast<uint64_t>(w.local_base);
+  uint64_t bad = w.local_bytes < Bytes ? 1 : 0;
+  uint64_t limit = w.local_bytes - Bytes, base = reinterpret_cast<uint64_t>(w.local_base);
   uint64_t* p = w.address;
   for (uint32_t l = 0; l < kLanes; ++l) {
     uint64_t address = static_cast<A>(a[l] + offset);
     p[l] = address;
-    bad |= ((address & low) | (address > limit ? 1 : 0)) & -laneBit(mask, l);
+    bad |= ((address & (Bytes - 1)) | (address > limit ? 1 : 0)) & -laneBit(mask, l);
   }
   if (bad != 0) [[unlikely]]
-    checkAddresses(w, i, mask, bytes, Space::local);
+    checkAddresses(w, i, mask, Bytes, Space::local);
   for (uint32_t l = 0; l < kLanes; ++l) p[l] += base + l * w.local_stride;
   return Pattern::scattered;
 }
-Pattern frame(Warp& w, const Inst* i, uint32_t mask, uint32_t bytes, uint64_t offset) {
+template <uint64_t Bytes>
+Pattern frame(Warp& w, const Inst* i, uint32_t mask, uint64_t offset) {
   uint64_t address = static_cast<uint64_t>(i->imm) + offset;
   uint64_t base = reinterpret_cast<uint64_t>(w.local_base) + address;
-  if (w.local_bytes < bytes || address > w.local_bytes - bytes || (address & (bytes - 1)) != 0) {
+  if (w.local_bytes < Bytes || address > w.local_bytes - Bytes || (address & (Bytes - 1)) != 0) {
     oneAddress(w, address);
-    checkAddresses(w, i, mask, bytes, Space::local);
+    checkAddresses(w, i, mask, Bytes, Space::local);
   }
   for (uint32_t l = 0; l < kLanes; ++l) w.address[l] = base + l * w.local_stride;
   return Pattern::scattered;
 }
-Pattern local0(Warp& w, const Inst* i, uint32_t mask, uint32_t bytes) {
-  return frame(w, i, mask, bytes, 0);
+template <uint64_t Bytes>
+Pattern local0(Warp& w, const Inst* i, uint32_t mask) {
+  return frame<Bytes>(w, i, mask, 0);
 }
-Pattern frame0(Warp& w, const Inst* i, uint32_t mask, uint32_t bytes) {
-  return frame(w, i, mask, bytes, w.local);
+template <uint64_t Bytes>
+Pattern frame0(Warp& w, const Inst* i, uint32_t mask) {
+  return frame<Bytes>(w, i, mask, w.local);
 }
-Pattern param0(Warp& w, const Inst* i, uint32_t, uint32_t) {
+template <uint64_t Bytes>
+Pattern param0(Warp& w, const Inst* i, uint32_t) {
   uint64_t base = *lanes<uint64_t>(w, refOf(BlockValue::param_address));
   return oneAddress(w, base + static_cast<uint64_t>(i->imm));
 }
 
-constexpr ResolverFunction kResolvers[static_cast<size_t>(Resolver::count)] = {
-    absolute0, absolute8,       shared0,         shared<uint32_t>, shared<uint64_t>,
-    local0,    local<uint32_t>, local<uint64_t>, param0,           frame0,
+struct ResolverList {
+  ResolverFunction functions[static_cast<size_t>(Resolver::count)];
 };
+template <uint64_t Bytes>
+constexpr ResolverList kResolvers = {{
+    absolute0<Bytes>,
+    absolute8<Bytes>,
+    indexed<int32_t, Bytes>,
+    indexed<uint32_t, Bytes>,
+    indexed<uint64_t, Bytes>,
+    shared0<Bytes>,
+    shared<uint32_t, Bytes>,
+    shared<uint64_t, Bytes>,
+    local0<Bytes>,
+    local<uint32_t, Bytes>,
+    local<uint64_t, Bytes>,
+    param0<Bytes>,
+    frame0<Bytes>,
+}};
+// By the logarithm of the bytes.
+constexpr const ResolverList* kResolversBySize[] = {
+    &kResolvers<1>,  &kResolvers<2>,  &kResolvers<4>, &kResolvers<8>,
+    &kResolvers<16>, &kResolvers<32>, &kResolvers<64>};
+
+// Does a group of lanes lie in a row? Else all its addresses are the same. Of a group only the
+// first two addresses are set.
+inline bool isRow(const uint64_t* p, uint32_t group) {
+  return p[group + 1] != p[group];
+}
 
 // M: type in memory, R: type of the register; M is signed for sign extension.
 template <class M, class R, uint32_t N>
@@ -161,7 +312,7 @@ FARWARP_RACY const Inst* load(Warp& w, const Inst* i) {
   uint32_t mask = execMask(w, i);
   if (mask == 0) return i + 1;
   w.pc = i;
-  Pattern pattern = kResolvers[i->x](w, i, mask, sizeof(M) * N);
+  Pattern pattern = kResolvers<sizeof(M) * N>.functions[i->x](w, i, mask);
   R* dst[4] = {lanes<R>(w, i->dst), lanes<R>(w, i->b), lanes<R>(w, i->c), lanes<R>(w, i->d)};
   const uint64_t* p = w.address;
   if (pattern == Pattern::contiguous) {
@@ -183,6 +334,21 @@ FARWARP_RACY const Inst* load(Warp& w, const Inst* i) {
       R value = static_cast<R>(source[e]);
       R* d = dst[e];
       for (uint32_t l = 0; l < kLanes; ++l) d[l] = value;
+    }
+  } else if (pattern == Pattern::grouped) {
+    for (uint32_t g = 0; g < kLanes; g += kGroup) {
+      const M* source = reinterpret_cast<const M*>(p[g]);
+      bool row = isRow(p, g);
+      for (uint32_t e = 0; e < N; ++e) {
+        R* d = dst[e] + g;
+        if (row) {
+#pragma GCC ivdep
+          for (uint32_t k = 0; k < kGroup; ++k) d[k] = static_cast<R>(source[k * N + e]);
+        } else {
+          R value = static_cast<R>(source[e]);
+          for (uint32_t k = 0; k < kGroup; ++k) d[k] = value;
+        }
+      }
     }
   } else if (mask == ~0u) {
     for (uint32_t e = 0; e < N; ++e) {
@@ -207,7 +373,7 @@ FARWARP_RACY const Inst* store(Warp& w, const Inst* i) {
   uint32_t mask = execMask(w, i);
   if (mask == 0) return i + 1;
   w.pc = i;
-  Pattern pattern = kResolvers[i->x](w, i, mask, sizeof(M) * N);
+  Pattern pattern = kResolvers<sizeof(M) * N>.functions[i->x](w, i, mask);
   const R* source[4] = {lanes<R>(w, i->dst), lanes<R>(w, i->b), lanes<R>(w, i->c),
                         lanes<R>(w, i->d)};
   const uint64_t* p = w.address;
@@ -216,6 +382,20 @@ FARWARP_RACY const Inst* store(Warp& w, const Inst* i) {
     const R* s = source[0];
 #pragma GCC ivdep
     for (uint32_t l = 0; l < kLanes; ++l) target[l] = static_cast<M>(s[l]);
+  } else if (pattern == Pattern::grouped) {
+    for (uint32_t g = 0; g < kLanes; g += kGroup) {
+      M* target = reinterpret_cast<M*>(p[g]);
+      bool row = isRow(p, g);
+      for (uint32_t e = 0; e < N; ++e) {
+        const R* s = source[e] + g;
+        if (row) {
+#pragma GCC ivdep
+          for (uint32_t k = 0; k < kGroup; ++k) target[k * N + e] = static_cast<M>(s[k]);
+        } else {
+          target[e] = static_cast<M>(s[kGroup - 1]);
+        }
+      }
+    }
   } else {
     uint64_t spacing = pattern == Pattern::contiguous ? sizeof(M) * N : 0;
     bool listed = pattern == Pattern::scattered;
@@ -327,10 +507,18 @@ Handler storeHandler(LoadShape shape, uint32_t elements) {
 
 void resolveAddresses(Warp& w, const Inst* i, uint32_t mask, uint32_t bytes) {
   w.pc = i;
-  Pattern pattern = kResolvers[i->x](w, i, mask, bytes);
-  uint64_t spacing = pattern == Pattern::contiguous ? bytes : 0;
+  Pattern pattern = kResolversBySize[std::countr_zero(bytes)]->functions[i->x](w, i, mask);
+  uint64_t* p = w.address;
   if (pattern == Pattern::scattered) return;
-  for (uint32_t l = 1; l < kLanes; ++l) w.address[l] = w.address[0] + l * spacing;
+  if (pattern == Pattern::grouped) {
+    for (uint32_t g = 0; g < kLanes; g += kGroup) {
+      uint64_t step = p[g + 1] - p[g];
+      for (uint32_t k = 1; k < kGroup; ++k) p[g + k] = p[g] + k * step;
+    }
+    return;
+  }
+  uint64_t spacing = pattern == Pattern::contiguous ? bytes : 0;
+  for (uint32_t l = 1; l < kLanes; ++l) p[l] = p[0] + l * spacing;
 }
 
 }  // namespace farwarp::ptx::FARWARP_LEVEL
