@@ -116,6 +116,35 @@ TEST(Async, AddressesOfOtherBlocks) {
   }
 }
 
+// Both blocks of a cluster add to a word of the first one, whose mbarrier waits for all the bytes.
+TEST(Async, ReductionsInAnotherBlockSignalItsBarrier) {
+  TestDevice device;
+  TestModule module(device, kernelText(R"(.reg .b32 %r<6>; .reg .pred %p, %q;
+      .shared .align 8 .b64 bar; .shared .align 4 .b32 cell;)",
+                                       R"(
+    mov.u32 %r0, %cluster_ctarank; or.b32 %r0, %r0, %t2; setp.eq.u32 %p, %r0, 0;
+    @%p mbarrier.init.shared.b64 [bar], 1; @%p st.shared.u32 [cell], 100;
+    @%p mbarrier.arrive.expect_tx.shared.b64 _, [bar], 256;
+    barrier.cluster.arrive; barrier.cluster.wait;
+    mov.u32 %r1, cell; mapa.shared::cluster.u32 %r1, %r1, 0;
+    mov.u32 %r2, bar; mapa.shared::cluster.u32 %r2, %r2, 0;
+    red.async.relaxed.cluster.shared::cluster.mbarrier::complete_tx::bytes.add.u32 [%r1], %t2, [%r2];
+    @!%p bra DONE;
+  WAIT:
+    mbarrier.try_wait.parity.shared.b64 %q, [bar], 0; @!%q bra WAIT;
+    ld.shared.u32 %r4, [cell]; st.global.u32 [%out], %r4;
+  DONE:
+    barrier.cluster.arrive; barrier.cluster.wait;)",
+                                       0));
+  auto* out = device.allocateArray<uint32_t>(1);
+  LaunchShape shape;
+  shape.grid = shape.cluster = {2};
+  shape.block = {32};
+  LaunchResult r = module.launchShape("k", shape, nullptr, out);
+  ASSERT_EQ(r.status, LaunchStatus::ok) << r.detail.message;
+  EXPECT_EQ(out[0], 100 + 2 * 31 * 16u);
+}
+
 TEST(Async, BulkReductionsAddUp) {
   TestDevice device;
   TestModule module(

@@ -131,6 +131,38 @@ TEST(Memory, AtomicsOfAllThreadsAddUp) {
   EXPECT_EQ(out[12], ~0u);
 }
 
+// Every thread adds to both halves of a 16-byte word until its exchange is the one that counts; the
+// halves never part. Then all swap in a value of their own, and each value comes back once.
+TEST(Memory, SixteenBytesAreExchangedAsAWhole) {
+  TestDevice device;
+  TestModule module(device,
+                    kernelText(R"(.reg .b128 %old, %new, %seen; .reg .b64 %low, %high, %l, %h;
+      .reg .pred %p, %q; .reg .b64 %x;)",
+                               R"(
+    ld.global.v2.b64 {%low, %high}, [%out];
+  AGAIN:
+    mov.b128 %old, {%low, %high}; add.u64 %l, %low, 1; add.u64 %h, %high, 3;
+    mov.b128 %new, {%l, %h}; atom.global.cas.b128 %seen, [%out], %old, %new;
+    mov.b128 {%l, %h}, %seen; setp.ne.u64 %p, %l, %low; setp.ne.or.u64 %p, %h, %high, %p;
+    mov.u64 %low, %l; mov.u64 %high, %h; @%p bra AGAIN;
+    cvt.u64.u32 %low, %tidx; add.u64 %low, %low, 1; neg.s64 %high, %low; mov.b128 %new, {%low, %high};
+    atom.global.exch.b128 %seen, [%out+16], %new; mov.b128 {%l, %h}, %seen;
+    mad.wide.u32 %x, %tidx, 16, %in0; st.global.v2.b64 [%x], {%l, %h};)"));
+  constexpr uint64_t kThreads = 512;
+  auto* out = device.allocateArray<uint64_t>(4);
+  auto* seen = device.allocateArray<uint64_t>(2 * kThreads);
+  LaunchResult r = module.launch("k", {8}, {64}, 0, out, seen);
+  ASSERT_EQ(r.status, LaunchStatus::ok) << r.detail.message;
+  EXPECT_EQ(out[0], kThreads);
+  EXPECT_EQ(out[1], 3 * kThreads);
+  uint64_t sum = out[2];
+  for (uint64_t t = 0; t < kThreads; ++t) {
+    EXPECT_EQ(seen[2 * t], ~seen[2 * t + 1] + 1);
+    sum += seen[2 * t];
+  }
+  EXPECT_EQ(sum, kThreads * (kThreads + 1) / 2);
+}
+
 TEST(Memory, AsynchronousCopiesFillWhatTheSourceDoesNotGive) {
   TestDevice device;
   TestModule module(device, kernelText(".reg .b32 %r<6>; .shared .align 16 .b8 buffer[1024];", R"(

@@ -120,6 +120,21 @@ TEST(Packed, MinimumOfThreeAndVectors) {
   for (int k = 0; k < 12; ++k) EXPECT_EQ(out[k], want[k]) << k;
 }
 
+TEST(Packed, MinimumAndMaximumOfHalvesCutOffNegatives) {
+  TestDevice device;
+  TestModule module(device, kernelText(".reg .b32 %r<4>, %a, %b;", R"(
+    mov.b32 %a, 0x8000fffe; mov.b32 %b, 0x00050003; min.relu.s16x2 %r0, %a, %b;
+    max.relu.s16x2 %r1, %a, %b; neg.s32 %r2, %b; max.relu.s16x2 %r2, %a, %r2; max.s16x2 %r3, %a, %b;
+    st.global.v4.b32 [%out], {%r0, %r1, %r2, %r3};)",
+                                       0));
+  auto* out = device.allocateArray<uint32_t>(4);
+  ASSERT_EQ(module.launch("k", {1}, {1}, 0, out).status, LaunchStatus::ok);
+  EXPECT_EQ(out[0], 0u);
+  EXPECT_EQ(out[1], 0x00050003u);
+  EXPECT_EQ(out[2], 0u);
+  EXPECT_EQ(out[3], 0x00050003u);
+}
+
 TEST(Packed, SumsOfSubnormalsFlushInGlobalMemoryOnly) {
   TestDevice device;
   TestModule module(device,

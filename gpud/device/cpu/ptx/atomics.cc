@@ -193,7 +193,53 @@ Handler halves(Type type) {
 
 }  // namespace
 
+namespace {
+
+struct alignas(16) Wide {
+  uint64_t low, high;
+};
+
+// Every CPU with x86-64-v2 has the instruction; the compiler would call a library for it.
+bool compareExchange(Wide* at, Wide& expected, const Wide& value) {
+  bool done;
+  asm volatile("lock cmpxchg16b %1"
+               : "=@ccz"(done), "+m"(*at), "+a"(expected.low), "+d"(expected.high)
+               : "b"(value.low), "c"(value.high)
+               : "memory");
+  return done;
+}
+
+template <bool Swaps, bool Returns>
+const Inst* atomicWide(Warp& w, const Inst* i) {
+  uint32_t mask = execMask(w, i);
+  if (mask == 0) return i + 1;
+  w.block->launch->executors->resolve(w, i, mask, sizeof(Wide));
+  const Wide *b = lanes<Wide>(w, i->b), *c = lanes<Wide>(w, i->c);
+  w.slice -= kSpinCost;
+  w.spinning = true;
+  forLanes(mask, [&](uint32_t l) {
+    Wide* at = reinterpret_cast<Wide*>(w.address[l]);
+    Wide old = Swaps ? Wide{} : b[l];
+    if constexpr (Swaps) {
+      while (!compareExchange(at, old, b[l])) {
+      }
+    } else {
+      compareExchange(at, old, c[l]);
+    }
+    if constexpr (Returns) lanes<Wide>(w, i->dst)[l] = old;
+  });
+  return i + 1;
+}
+
+}  // namespace
+
 Handler atomicHandler(AtomicOp op, Type type, bool returns) {
+  if (type == Type::b128 && op == AtomicOp::cas) {
+    return returns ? atomicWide<false, true> : atomicWide<false, false>;
+  }
+  if (type == Type::b128 && op == AtomicOp::exch) {
+    return returns ? atomicWide<true, true> : atomicWide<true, false>;
+  }
   switch (op) {
     case AtomicOp::add:
       if (type == Type::f32) return returns ? atomicFloatAdd<true> : atomicFloatAdd<false>;

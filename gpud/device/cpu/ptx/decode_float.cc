@@ -24,6 +24,45 @@ void decodeFloatArithmetic(FunctionDecoder& d, Modifiers& m, Type type) {
   emitFloat(d, FloatOp::fma, type, flags, 3);
 }
 
+void decodeFloatPair(FunctionDecoder& d, Modifiers& m) {
+  FloatFlags flags = m.takeFloatFlags();
+  std::string_view name = d.in().opcode;
+  FloatOp op = name == "add"   ? FloatOp::add
+               : name == "sub" ? FloatOp::sub
+               : name == "mul" ? FloatOp::mul
+                               : FloatOp::fma;
+  size_t sources = op == FloatOp::fma ? 3 : 2;
+  d.needOperands(sources + 1, sources + 1);
+  Ref refs[3] = {}, parts[3][2] = {}, results[2];
+  for (size_t k = 0; k < sources; ++k) refs[k] = d.source(d.operand(k + 1), Type::b64);
+  Ref dst = d.destination(d.operand(0), Type::b64);
+  for (size_t k = 0; k < sources; ++k) {
+    for (Ref& part : parts[k]) part = d.temporary(4);
+    Inst& inst = d.emit(op::unpack);
+    inst.a = refs[k];
+    inst.dst = parts[k][0];
+    inst.b = parts[k][1];
+    inst.x = 4;
+    inst.aux = 2;
+  }
+  for (size_t half = 0; half < 2; ++half) {
+    results[half] = d.temporary(4);
+    Inst& inst = d.emit(d.executors().floating(op, Type::f32, flags));
+    inst.dst = results[half];
+    inst.a = parts[0][half];
+    inst.b = parts[1][half];
+    inst.c = parts[2][half];
+    inst.y = static_cast<uint8_t>(flags.rounding);
+    inst.aux = flags.ftz ? 1 : 0;
+  }
+  Inst& inst = d.emit(op::pack);
+  inst.dst = dst;
+  inst.a = results[0];
+  inst.b = results[1];
+  inst.x = 4;
+  inst.aux = 2;
+}
+
 void decodeFloatDivision(FunctionDecoder& d, Modifiers& m, Type type) {
   bool approximate = m.takeOneOf({"approx", "full"}) >= 0;
   FloatFlags flags = m.takeFloatFlags();
@@ -63,6 +102,7 @@ void decodeFloatMinMax(FunctionDecoder& d, Modifiers& m, Type type) {
 namespace {
 
 void decodeFma(FunctionDecoder& d, Modifiers& m) {
+  if (m.take("f32x2")) return decodeFloatPair(d, m);
   Type type = m.needType();
   decodeFloatArithmetic(d, m, type);
 }

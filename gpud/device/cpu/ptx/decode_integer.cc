@@ -60,7 +60,7 @@ void extended(FunctionDecoder& d, IntOp op, Type type, bool product) {
 }
 
 // Packed 16-bit integers: both halves on their own.
-void packed16(FunctionDecoder& d, IntOp op, Type type) {
+void packed16(FunctionDecoder& d, IntOp op, Type type, bool relu = false) {
   d.needOperands(3, 3);
   Type half = type == Type::s16x2 ? Type::s16 : Type::u16;
   Ref a = d.source(d.operand(1), type), b = d.source(d.operand(2), type);
@@ -81,6 +81,11 @@ void packed16(FunctionDecoder& d, IntOp op, Type type) {
     inst.a = parts[k];
     inst.b = parts[2 + k];
   }
+  for (int k = 0; relu && k < 2; ++k) {
+    Inst& inst = d.emit(d.executors().integer(IntOp::max, half));
+    inst.dst = inst.a = parts[4 + k];
+    inst.b = d.context().constants.value(0, 2);
+  }
   Inst& inst = d.emit(op::pack);
   inst.dst = dst;
   inst.a = parts[4];
@@ -91,6 +96,7 @@ void packed16(FunctionDecoder& d, IntOp op, Type type) {
 
 void decodeAddSub(FunctionDecoder& d, Modifiers& m) {
   bool add = d.in().opcode == "add";
+  if (m.take("f32x2")) return decodeFloatPair(d, m);
   Type type = m.needType();
   if (isFloat(type) || type == Type::f16x2 || type == Type::bf16x2) {
     return decodeFloatArithmetic(d, m, type);
@@ -112,6 +118,7 @@ void decodeAddcSubc(FunctionDecoder& d, Modifiers& m) {
 }
 
 void decodeMul(FunctionDecoder& d, Modifiers& m) {
+  if (m.take("f32x2")) return decodeFloatPair(d, m);
   Type type = m.needType();
   if (isFloat(type) || type == Type::f16x2 || type == Type::bf16x2) {
     return decodeFloatArithmetic(d, m, type);
@@ -178,8 +185,7 @@ void decodeMinMax(FunctionDecoder& d, Modifiers& m) {
     return decodeFloatMinMax(d, m, type);
   bool relu = m.take("relu");
   if (type == Type::s16x2 || type == Type::u16x2) {
-    if (relu) d.unsupported(".relu on packed 16-bit integers is not supported.");
-    return packed16(d, min ? IntOp::min : IntOp::max, type);
+    return packed16(d, min ? IntOp::min : IntOp::max, type, relu);
   }
   IntOp op = relu ? (min ? IntOp::min_relu : IntOp::max_relu) : (min ? IntOp::min : IntOp::max);
   integer(d, op, type, {type, type});

@@ -102,6 +102,18 @@ void emitAccess(FunctionDecoder& d, const AddressOperand& address, const Element
   inst.d = count > 2 ? elements.refs[first + 3] : inst.dst;
 }
 
+// st.async and red.async: `bytes` bytes of the mbarrier that operand 2 names have come.
+void emitSignal(FunctionDecoder& d, uint32_t bytes) {
+  AddressOperand barrier = d.address(d.operand(2), Space::shared);
+  Ref value = d.context().constants.value(bytes, 4);
+  Inst& inst = d.emit(op::mbarrier);
+  inst.a = barrier.a;
+  inst.imm = barrier.imm;
+  inst.x = static_cast<uint8_t>(barrier.resolver);
+  inst.aux = op::kMbarrierComplete;
+  inst.b = inst.c = value;
+}
+
 void decodeLoadStore(FunctionDecoder& d, Modifiers& m) {
   bool load = d.in().opcode != "st";
   bool waits = takeOrder(m) && load;
@@ -123,19 +135,12 @@ void decodeLoadStore(FunctionDecoder& d, Modifiers& m) {
     uint8_t memo = d.memoOf(d.operand(load ? 1 : 0), sizeOf(type) * count);
     emitAccess(d, address, elements, type, 0, count, load, memo);
   }
-  if (!signals) return;
-  AddressOperand barrier = d.address(d.operand(2), Space::shared);
-  Ref bytes = d.context().constants.value(uint64_t{sizeOf(type)} * count, 4);
-  Inst& inst = d.emit(op::mbarrier);
-  inst.a = barrier.a;
-  inst.imm = barrier.imm;
-  inst.x = static_cast<uint8_t>(barrier.resolver);
-  inst.aux = op::kMbarrierComplete;
-  inst.b = inst.c = bytes;
+  if (signals) emitSignal(d, sizeOf(type) * count);
 }
 
 void decodeAtomic(FunctionDecoder& d, Modifiers& m) {
-  bool returns = d.in().opcode == "atom";
+  bool returns = d.in().opcode == "atom", async = !returns && m.take("async");
+  bool signals = async && m.take("mbarrier::complete_tx::bytes");
   takeOrder(m);
   Space space = takeSpace(m);
   m.takeCacheHints();
@@ -154,7 +159,7 @@ void decodeAtomic(FunctionDecoder& d, Modifiers& m) {
   uint32_t count = takeVector(m);
   Type type = m.needType();
   bool cas = found->second == op::AtomicOp::cas;
-  size_t first = returns ? 1 : 0, needed = first + (cas ? 3 : 2);
+  size_t first = returns ? 1 : 0, needed = first + (cas || signals ? 3 : 2);
   d.needOperands(needed, needed + 1);
   AddressOperand address = d.address(d.operand(first), space);
   bool wants = returns && d.operand(0).kind != Operand::Kind::sink;
@@ -179,6 +184,7 @@ void decodeAtomic(FunctionDecoder& d, Modifiers& m) {
     inst.y = wants ? 0 : 1;
     inst.aux = space == Space::global ? 1 : space == Space::generic ? 2 : 0;
   }
+  if (signals) emitSignal(d, sizeOf(type) * count);
 }
 
 void decodeFence(FunctionDecoder& d, Modifiers& m) {

@@ -16,6 +16,8 @@ void emitFloat(FunctionDecoder& d, FloatOp op, Type type, FloatFlags flags, int 
 
 // The floating-point forms of opcodes that integers have too.
 void decodeFloatArithmetic(FunctionDecoder& d, Modifiers& m, Type type);
+// add, sub, mul and fma of two f32 in a 64-bit register; .f32x2 is taken already.
+void decodeFloatPair(FunctionDecoder& d, Modifiers& m);
 void decodeFloatDivision(FunctionDecoder& d, Modifiers& m, Type type);
 void decodeFloatMinMax(FunctionDecoder& d, Modifiers& m, Type type);
 
