@@ -9,8 +9,12 @@ using wire::HandleType;
 void cuCtxCreate_v2(Session& session, CallContext& call, const wire::Args_cuCtxCreate_v2& args) {
   CUcontext context = nullptr;
   const CUresult result = session.driver().cuCtxCreate_v2(&context, args.flags, args.dev);
-  session.contexts().currentIsUnknown();  // the driver made it current
+  session.contexts().currentIsUnknown();
   if (result != CUDA_SUCCESS) return call.finish(result);
+  // The client keeps the stacks of its threads. The driver's own stack of this thread would only
+  // grow: contexts do not leave it when they are destroyed further down.
+  CUcontext popped = nullptr;
+  (void)session.driver().cuCtxPopCurrent_v2(&popped);
   if (session.bind(HandleType::context, args.context, context) != CUDA_SUCCESS) {
     return call.malformed("The context's id may not be used.");
   }
