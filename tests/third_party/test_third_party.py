@@ -36,8 +36,11 @@ known = { arguments = "wrong" }
 known_otherwise = { arguments = "wrong" }
 known_no_more = { arguments = "right" }
 known_remotely = { arguments = "right" }
+constant = { arguments = "right", constants = { COUNT = 7 }, passes = ['^The 7 squares are right'] }
+no_constant = { constants = { DISCOUNT = 7 } }
 unbuilt = { folder = "programs/none" }
-unbuilt_known = { needs = ["lib/libnone.so"] }
+unbuilt_known = { folder = "programs/none" }
+needy = { needs = ["lib/libnone.so"] }
 
 [[exceptions]]
 programs = ["ours/known"]
@@ -57,8 +60,8 @@ says = 'Out of paper'
 
 [[exceptions]]
 programs = ["ours/unbuilt_known"]
-reason = "The toolkit is small."
-says = 'The toolkit has no lib/libnone.so'
+reason = "The collection is small."
+says = 'There is no folder'
 """
 
 # What is said of each program, in-process and remotely.
@@ -74,8 +77,11 @@ WANTED = {
     "known_otherwise": ("FAIL.*must say.*paper.*Another", "FAIL.*must say.*paper.*Another"),
     "known_no_more": ("FAIL.*exception must go", "FAIL.*exception must go"),
     "known_remotely": ("pass", "FAIL.*exception must go"),
+    "constant": ("pass", "pass"),
+    "no_constant": ("FAIL.*No file of tiny defines DISCOUNT", "FAIL.*No file of tiny defines DISCOUNT"),
     "unbuilt": ("FAIL.*There is no folder", "FAIL.*There is no folder"),
     "unbuilt_known": ("expected.*small", "expected.*small"),
+    "needy": ("not run.*no lib/libnone.so", "not run.*no lib/libnone.so"),
 }
 
 
@@ -107,10 +113,10 @@ def main():
         assert status == 1, "Programs failed, and the runner ended with 0."
         for program, wanted in WANTED.items():
             for way, pattern in zip(("in-process", "remote"), wanted):
-                lines = re.findall(f"^(\\w+) +ours/{program} {way} [0-9.]+ s (.*)$", said, re.MULTILINE)
+                lines = re.findall(f"^(\\w+|not run) +ours/{program} {way} [0-9.]+ s (.*)$", said, re.MULTILINE)
                 assert len(lines) == 1, f"{program} {way} has {len(lines)} verdicts."
                 assert re.match(pattern, " ".join(lines[0])), f"{program} {way}: {lines[0]} is not {pattern}"
-        assert "in-process: 5 of 13 programs pass, 2 fail as expected, 6 fail." in summary.read_text()
+        assert "in-process: 6 of 16 programs pass, 2 fail as expected, 7 fail, 1 were not run." in summary.read_text()
         assert "| ours/right | pass" in summary.read_text()
 
         status, said = runRunner(build, cuda, folder, "--ours", folder / "sources", "--only", "ours/known",

@@ -38,6 +38,13 @@ WAYS = ("in-process", "remote")
 OUTPUT_BYTES_MAX = 4 << 20
 
 
+class ThirdPartyBuild(Build):
+    """Two devices, because some programs want peers; the rest of the device is as it comes."""
+
+    def environment(self, **more):
+        return super().environment(FARWARP_CPU_DEVICE="quiet=1,count=2", **more)
+
+
 @dataclasses.dataclass
 class Program:
     """One line of the table, with what its collection says for all of its programs."""
@@ -53,11 +60,11 @@ class Program:
     compare: bool = False  # no verdict of its own: both ways must print the same
     ignore: list = dataclasses.field(default_factory=list)  # lines that may differ between the ways
     exit_status: int = 0
-    time_limit_s: float = 120
-    device: str = ""  # identity of the CPU device, as in FARWARP_CPU_DEVICE
+    time_limit_s: float = 300
     sources: list = dataclasses.field(default_factory=list)  # default: all in the folder
-    flags: list = dataclasses.field(default_factory=list)
+    flags: list = dataclasses.field(default_factory=list)  # {sources} is the collection's folder
     kernels: dict = dataclasses.field(default_factory=dict)  # source -> fatbin or PTX beside the program
+    constants: dict = dataclasses.field(default_factory=dict)  # #defines that make the problem small
     needs: list = dataclasses.field(default_factory=list)  # files of the toolkit
 
     @property
@@ -118,24 +125,27 @@ class Table:
 class Builder:
     """Copies a program's sources into a work folder and builds them there; unchanged ones only once."""
 
-    def __init__(self, sources, work, cuda):
-        self.sources, self.work, self.cuda = sources, work, cuda
+    def __init__(self, sources, work, cuda, farwarp):
+        self.sources, self.work, self.cuda, self.farwarp = sources, work, cuda, farwarp
+
+    def missing(self, program):
+        """Returns the files of the toolkit that `program` needs and that are not there."""
+        return [need for need in program.needs if not (self.cuda / need).exists()]
 
     def build(self, program):
         """Returns (folder, executable, fault); a fault is a text that says why there is no executable."""
         source = self.sources[program.collection] / program.folder
         if not source.is_dir():
             return None, None, f"There is no folder {source}."
-        missing = [need for need in program.needs if not (self.cuda / need).exists()]
-        if missing:
-            return None, None, f"The toolkit has no {', '.join(missing)}."
         folder = self.work / program.collection / program.folder
         stamp = folder.parent / f"{folder.name}.built"
         commands, executable = getattr(self, f"commands_{program.build}")(program, folder)
-        digest = self.digest(source, commands)
+        digest = self.digest(source, [commands, program.constants])
         if not (executable.exists() and stamp.exists() and stamp.read_text() == digest):
             shutil.rmtree(folder, ignore_errors=True)
             shutil.copytree(source, folder)
+            if fault := self.define(folder, program.constants):
+                return None, None, fault
             for command in commands:
                 done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True,
                                       env=os.environ | {"PATH": f"{self.cuda}/bin:{os.environ['PATH']}"})
@@ -144,6 +154,21 @@ class Builder:
                     return None, None, f"{' '.join(command)} ended with {done.returncode}:\n{said}"
             stamp.write_text(digest)
         return folder, executable, ""
+
+    @staticmethod
+    def define(folder, constants):
+        """Gives preprocessor constants of a copied program other values; returns a fault, or ""."""
+        for name, value in constants.items():
+            changed = 0
+            for file in sorted(folder.glob("*.cu")):
+                text, found = re.subn(rf"^(#define\s+{name}\s+)\S+", rf"\g<1>{value}", file.read_text(),
+                                      flags=re.MULTILINE)
+                if found:
+                    file.write_text(text)
+                changed += found
+            if not changed:
+                return f"No file of {folder.name} defines {name}."
+        return ""
 
     @staticmethod
     def digest(source, commands):
@@ -163,28 +188,28 @@ class Builder:
             path.name for path in (source / program.folder).iterdir() if path.suffix in (".cu", ".cpp")
             and path.name not in program.kernels)
         nvcc = [f"{self.cuda}/bin/nvcc", "-std=c++17", "--extended-lambda", "-arch=compute_90",
-                f"-I{source}/Common"]
+                f"-I{source}/Common", f"-I{self.cuda}/include", f"-L{self.cuda}/lib64",
+                f"-L{self.farwarp}/lib/cpu"]  # the last one has libcuda
         made = [[*nvcc, "-fatbin" if image.endswith(".fatbin") else "-ptx", kernel, "-o", image]
                 for kernel, image in program.kernels.items()]
         executable = folder / "farwarp_program"
-        return [*made, [*nvcc, "-O2", *files, "-o", executable.name, *program.flags]], executable
+        return [*made, [*nvcc, "-O2", *files, "-o", executable.name,
+                 *(flag.format(sources=source) for flag in program.flags)]], executable
 
 
 class Runner:
     """Runs built programs on the CPU device, in-process and through a gpud."""
 
-    def __init__(self, farwarp, gpud, library_path, patience):
+    def __init__(self, farwarp, gpud, cuda, patience):
         self.farwarp, self.gpud = farwarp, gpud
-        self.library_path, self.patience = library_path, patience
+        self.cuda, self.patience = cuda, patience
 
     def run(self, program, folder, executable, way):
         """Runs `program` to its end, or to its time limit; returns a Run."""
         words, environment = (([], self.farwarp.in_process()) if way == "in-process"
                               else self.farwarp.remote(self.gpud.unix))
-        libraries = [str(self.library_path), environment.get("LD_LIBRARY_PATH", "")]
-        environment = environment | {"LD_LIBRARY_PATH": ":".join(filter(None, libraries))}
-        if program.device:
-            environment["FARWARP_CPU_DEVICE"] = program.device
+        libraries = [f"{self.cuda}/lib64", environment.get("LD_LIBRARY_PATH", "")]
+        environment |= {"LD_LIBRARY_PATH": ":".join(filter(None, libraries))}
         limit = program.time_limit_s * self.patience
         began = time.monotonic()
         # Its own process group, so that what it starts ends with it.
@@ -238,6 +263,9 @@ def verdict(expectation, run):
 
 def runProgram(program, table, builder, runner, ways):
     """Builds and runs one program. Returns lines (id, way, verdict, why, seconds) and the outputs."""
+    if missing := builder.missing(program):
+        why = f"The toolkit has no {', '.join(missing)}."
+        return [(program.id, way, "not run", why, 0) for way in ways], {}
     folder, executable, fault = builder.build(program)
     lines, outputs = [], {}
     if fault:
@@ -273,7 +301,8 @@ def counts(lines, ways):
     for way in ways:
         judged = [line[2] for line in lines if line[1] == way]
         yield (f"{way}: {judged.count('pass')} of {len(judged)} programs pass, "
-               f"{judged.count('expected')} fail as expected, {judged.count('FAIL')} fail.")
+               f"{judged.count('expected')} fail as expected, {judged.count('FAIL')} fail, "
+               f"{judged.count('not run')} were not run.")
 
 
 def parseArguments():
@@ -293,8 +322,6 @@ def parseArguments():
     parser.add_argument("--work", type=pathlib.Path, help="where to build (BUILD/third_party)")
     parser.add_argument("--cuda", type=pathlib.Path, help="the CUDA toolkit",
                         default=os.environ.get("CUDA_HOME", "build/cuda"))
-    parser.add_argument("--libraries", type=pathlib.Path, default="",
-                        help="folder with libraries that the programs load, such as libnvrtc.so.13")
     parser.add_argument("--jobs", type=int, default=1, help="programs to build and run at a time")
     parser.add_argument("--patience", type=float, default=1, help="factor on the time limits")
     parser.add_argument("--build-only", action="store_true", help="build, and run nothing")
@@ -320,10 +347,10 @@ def chosenPrograms(table, arguments):
 def runAll(arguments, table, chosen, builder, ways, work):
     """Runs the chosen programs, printing each verdict as it comes; returns all lines."""
     lines = []
-    farwarp = Build(arguments.build)
+    farwarp = ThirdPartyBuild(arguments.build)
     with contextlib.ExitStack() as stack:
         gpud = stack.enter_context(Gpud(farwarp)) if "remote" in ways else None
-        runner = Runner(farwarp, gpud, arguments.libraries, arguments.patience)
+        runner = Runner(farwarp, gpud, builder.cuda, arguments.patience)
         pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(arguments.jobs))
         jobs = [pool.submit(runProgram, program, table, builder, runner, ways) for program in chosen]
         for job in concurrent.futures.as_completed(jobs):
@@ -342,9 +369,10 @@ def main():
     sources, chosen = chosenPrograms(table, arguments)
     work = (arguments.work or arguments.build / "third_party").resolve()
     (work / "output").mkdir(parents=True, exist_ok=True)
-    builder = Builder(sources, work, arguments.cuda.resolve())
+    builder = Builder(sources, work, arguments.cuda.resolve(), arguments.build.resolve())
     if arguments.build_only:
-        faults = [fault for program in chosen if (fault := builder.build(program)[2])]
+        faults = [fault for program in chosen if not builder.missing(program)
+                  and (fault := builder.build(program)[2])]
         sys.exit("\n".join(faults) or None)
     ways = (arguments.way,) if arguments.way else WAYS
     lines = runAll(arguments, table, chosen, builder, ways, work)
