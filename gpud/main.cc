@@ -1,10 +1,12 @@
 // gpud, the daemon: the supervisor, and the processes that it starts from the same file.
 #include <fcntl.h>
-#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/sinks/ansicolor_sink.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdio>
+#include <memory>
 #include <string>
 
 #include "gpud/options.h"
@@ -56,8 +58,10 @@ int runSupervisor(Options& options) {
   return 0;
 }
 
-void setUpLog(const Options& options) {
-  auto logger = spdlog::stderr_color_mt("gpud");
+void setUpLog(const Options& options, std::FILE* log) {
+  using Sink = spdlog::sinks::ansicolor_sink<spdlog::details::console_mutex>;
+  auto logger = std::make_shared<spdlog::logger>(
+      "gpud", std::make_shared<Sink>(log, spdlog::color_mode::automatic));
   logger->set_pattern(options.worker ? "%Y-%m-%d %H:%M:%S.%e worker %P %^%l%$ %v"
                                      : "%Y-%m-%d %H:%M:%S.%e gpud %P %^%l%$ %v");
   logger->set_level(
@@ -73,8 +77,15 @@ int main(int argc, char** argv) {
   farwarp::Options options;
   int status = 0;
   if (!farwarp::parseOptions(argc, argv, options, status)) return status;
-  farwarp::setUpLog(options);
-  if (options.worker) return farwarp::worker::runWorker(options);
+  farwarp::worker::StandardStreams streams;
+  std::string error;
+  const bool replaced = !options.worker || streams.replace(error);
+  farwarp::setUpLog(options, streams.log());
+  if (!replaced) {
+    spdlog::critical("{}", error);
+    return 1;
+  }
+  if (options.worker) return farwarp::worker::runWorker(options, streams);
   if (options.probe) return farwarp::runProbe(options);
   return farwarp::runSupervisor(options);
 }

@@ -85,7 +85,8 @@ class Callbacks final : public rpc::ClientCallbacks::Server {
   kj::Promise<void> output(OutputContext context) override {
     const auto text = context.getParams().getText();
     if (owner_.options.on_output) {
-      owner_.options.on_output({reinterpret_cast<const std::byte*>(text.begin()), text.size()});
+      owner_.options.on_output(context.getParams().getToStderr(),
+                               {reinterpret_cast<const std::byte*>(text.begin()), text.size()});
     }
     return kj::READY_NOW;
   }

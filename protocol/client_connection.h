@@ -60,7 +60,7 @@ struct ClientOptions {
   int spin_us = -1;                // busy-wait before sleeping; -1: 20 with spare cores, else 0
   // Output of device printf and assert. Runs on whichever thread reads; must not call the
   // connection.
-  std::function<void(std::span<const std::byte>)> on_output;
+  std::function<void(bool to_stderr, std::span<const std::byte>)> on_output;
 };
 
 // A host function that a stream has reached.

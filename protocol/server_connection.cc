@@ -285,19 +285,33 @@ ServerConnection::ServerConnection(UvEventPort& port, int fd, ConnectionKind kin
 
 ServerConnection::~ServerConnection() noexcept(false) = default;
 
-void ServerConnection::sendOutput(std::span<const std::byte> text) {
-  if (impl_->over) return;
+bool ServerConnection::sendOutput(bool to_stderr, std::span<const std::byte> text) {
+  if (impl_->over || impl_->unacknowledged_output_bytes + text.size() > kOutputBytesMax) {
+    return false;
+  }
   KJ_IF_MAYBE (client, impl_->callbacks) {
-    if (impl_->unacknowledged_output_bytes + text.size() > kOutputBytesMax) return;
     impl_->unacknowledged_output_bytes += text.size();
     auto request = client->outputRequest();
     request.setText(
         capnp::Data::Reader(reinterpret_cast<const kj::byte*>(text.data()), text.size()));
+    request.setToStderr(to_stderr);
     auto acknowledge = [gate = impl_->gate, bytes = text.size()] {
-      if (gate->impl != nullptr) gate->impl->unacknowledged_output_bytes -= bytes;
+      if (gate->impl == nullptr) return;
+      gate->impl->unacknowledged_output_bytes -= bytes;
+      if (gate->impl->output_acknowledged) gate->impl->output_acknowledged();
     };
     request.send().ignoreResult().then(kj::mv(acknowledge)).detach([](kj::Exception&&) {});
+    return true;
   }
+  return false;
+}
+
+size_t ServerConnection::unacknowledgedOutputBytes() const {
+  return impl_->unacknowledged_output_bytes;
+}
+
+void ServerConnection::onOutputAcknowledged(std::function<void()> callback) {
+  impl_->output_acknowledged = std::move(callback);
 }
 
 kj::Promise<void> ServerConnection::runHostFunction(uint64_t number, int32_t status,

@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -92,8 +93,13 @@ class ServerConnection {
   ServerConnection(const ServerConnection&) = delete;
   ServerConnection& operator=(const ServerConnection&) = delete;
 
-  // Sends output of device printf or assert to the client, if it asked for it. Best effort.
-  void sendOutput(std::span<const std::byte> text);
+  // Sends output of device printf or assert to the client. False when it is not sent: the client
+  // did not ask for it, is gone, or has not acknowledged kOutputBytesMax.
+  bool sendOutput(bool to_stderr, std::span<const std::byte> text);
+  // Bytes of it that the client has not acknowledged.
+  size_t unacknowledgedOutputBytes() const;
+  // Called on the loop whenever it acknowledged some.
+  void onOutputAcknowledged(std::function<void()> callback);
 
   // Has the client run a host function, and resolves when it has. Rejected when the connection ends
   // before. `completed`: as in a reply.

@@ -65,6 +65,7 @@ struct ServerConnection::Impl final : PlacementHook {
   uint32_t outstanding_gets = 0;
   kj::Maybe<rpc::ClientCallbacks::Client> callbacks;
   size_t unacknowledged_output_bytes = 0;
+  std::function<void()> output_acknowledged;
   std::deque<PlacedChunk> placed;
 };
 

@@ -36,6 +36,7 @@ void ReplyWriter::send(CUresult result) {
   const wire::ReplyHeader header{static_cast<int32_t>(result),
                                  static_cast<int32_t>(news_.takeDeferred()), completed_, 0};
   std::memcpy(buffer_.data(), &header, sizeof(header));
+  news_.beforeReply();
   reply_->sendBuffer();
   reply_ = nullptr;
 }

@@ -20,6 +20,8 @@ class ReplyNews {
   virtual CUresult takeDeferred() = 0;
   // Asynchronous device-to-host transfers that are complete and were not told yet.
   virtual std::vector<uint64_t> takeCompleted() = 0;
+  // Anything that must reach the client before the reply.
+  virtual void beforeReply() = 0;
   // A call that nobody waits for failed.
   virtual void keepError(CUresult result) = 0;
 

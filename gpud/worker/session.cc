@@ -53,6 +53,9 @@ void Session::addConnection(int fd, wire::ConnectionKind kind) {
   }
   connections_.push_back(
       std::make_unique<wire::ServerConnection>(port_, fd, kind, settings_.token, *this));
+  if (output_ != nullptr && connections_.size() == 1) {
+    connections_.front()->onOutputAcknowledged([this] { pumpOutput(); });
+  }
 }
 
 void Session::end(wire::Trouble trouble, const std::string& reason) {
@@ -77,7 +80,37 @@ kj::Promise<void> Session::whenEnded() {
   return over_promise_.addBranch();
 }
 
+void Session::captureOutput(int out, int err) {
+  output_ =
+      std::make_unique<OutputCapture>(out, err, [this] { port_.post([this] { pumpOutput(); }); });
+}
+
+void Session::sendOutput(const OutputCapture::Chunk& chunk) {
+  if (connections_.empty()) return;
+  const bool sent =
+      connections_.front()->sendOutput(chunk.to_stderr, std::as_bytes(std::span(chunk.text)));
+  if (!sent) spdlog::debug("{} bytes of output of kernels are lost.", chunk.text.size());
+}
+
+// While nobody waits: as fast as the client takes it.
+void Session::pumpOutput() {
+  constexpr size_t kUnacknowledgedMax = 256u << 10;
+  OutputCapture::Chunk chunk;
+  while (!ended_ && !connections_.empty() &&
+         connections_.front()->unacknowledgedOutputBytes() < kUnacknowledgedMax &&
+         output_->take(chunk)) {
+    sendOutput(chunk);
+  }
+}
+
+// What was printed before a reply is sent before it, so that it is there when the call returns.
+void Session::beforeReply() {
+  if (output_ == nullptr || ended_) return;
+  for (const OutputCapture::Chunk& chunk : output_->takeWritten()) sendOutput(chunk);
+}
+
 kj::Promise<void> Session::hostFunctionDue(uint64_t number, CUresult status) {
+  beforeReply();
   if (connections_.empty()) return KJ_EXCEPTION(DISCONNECTED, "There is no client.");
   const std::vector<uint64_t> completed = downloads_.listCompleted();
   return connections_.front()->runHostFunction(number, static_cast<int32_t>(status), completed);

@@ -19,6 +19,7 @@
 #include "gpud/worker/handle_table.h"
 #include "gpud/worker/host_functions.h"
 #include "gpud/worker/memory_map.h"
+#include "gpud/worker/output_capture.h"
 #include "gpud/worker/staging_pool.h"
 #include "gpud/worker/uploads.h"
 #include "gpud/worker/waits.h"
@@ -51,6 +52,9 @@ class Session final : public wire::SessionHandler, public ReplyNews {
   void end(wire::Trouble trouble, const std::string& reason);
   // Resolves when the session is over and its counters are final.
   kj::Promise<void> whenEnded();
+
+  // From now on what comes out of these descriptors goes to the client.
+  void captureOutput(int out, int err);
 
   // True while the log stands still for bulk data.
   bool waitsForData() const { return stalled_; }
@@ -136,6 +140,9 @@ class Session final : public wire::SessionHandler, public ReplyNews {
   CUresult takeDeferred() override;
   std::vector<uint64_t> takeCompleted() override;
   void keepError(CUresult result) override;
+  void beforeReply() override;
+  void sendOutput(const OutputCapture::Chunk& chunk);
+  void pumpOutput();
 
   void malformed(CallId call, const std::string& reason);
   void updateCounters();
@@ -165,6 +172,7 @@ class Session final : public wire::SessionHandler, public ReplyNews {
   kj::Own<wire::CallReply>* current_reply_ = nullptr;  // of the record that runs
   CUresult deferred_ = CUDA_SUCCESS;
 
+  std::unique_ptr<OutputCapture> output_;
   std::vector<std::unique_ptr<wire::ServerConnection>>
       connections_;  // the first is the control one
   bool ended_ = false;

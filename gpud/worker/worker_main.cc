@@ -119,13 +119,15 @@ SessionSettings settingsOf(const Options& options, SessionCounters* counters) {
 
 // Does not return, and leaves without taking anything down: threads may wait for the device for
 // ever.
-[[noreturn]] void serve(const Options& options, SessionCounters* counters) {
+[[noreturn]] void serve(const Options& options, const StandardStreams& streams,
+                        SessionCounters* counters) {
   const SessionSettings settings = settingsOf(options, counters);
   Driver driver;
   openDriver(options, driver, counters);
   wire::UvEventPort port;
   kj::WaitScope scope(port.eventLoop());
   Session session(driver.table(), port, *counters, settings);
+  if (streams.outEnd() >= 0) session.captureOutput(streams.outEnd(), streams.errEnd());
   Watcher watcher(port.uvLoop(), session);
   try {
     session.addConnection(kWorkerConnectionFd, wire::ConnectionKind::control);
@@ -141,11 +143,11 @@ SessionSettings settingsOf(const Options& options, SessionCounters* counters) {
 
 }  // namespace
 
-int runWorker(const Options& options) {
+int runWorker(const Options& options, const StandardStreams& streams) {
   confine(options);
   SharedCounters counters;
   if (!counters.open(kWorkerCountersFd)) leave(nullptr, "The session's counters cannot be mapped.");
-  serve(options, counters.get());
+  serve(options, streams, counters.get());
 }
 
 }  // namespace farwarp::worker

@@ -157,6 +157,7 @@ CUresult CallScope::endRecordAndWait(std::span<const std::byte>& body) {
   if (Trouble trouble = connection.wait(std::move(ticket), reply_); trouble != Trouble::none) {
     return connectionTrouble(trouble);
   }
+  client_->device_output.write();
   const std::span<const std::byte> bytes = reply_.bytes();
   wire::ReplyHeader header;
   if (bytes.size() < sizeof(header)) return malformedReply();

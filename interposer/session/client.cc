@@ -114,9 +114,10 @@ CUresult Client::openSession() {
   hello.program = programName();
   hello.cuda_version = CUDA_VERSION;
   wire::ClientOptions connection_options;
-  connection_options.on_output = [](std::span<const std::byte> text) {
-    if (::write(STDOUT_FILENO, text.data(), text.size()) < 0) return;
+  connection_options.on_output = [this](bool to_stderr, std::span<const std::byte> text) {
+    device_output.add(to_stderr, text);
   };
+  log.onTick([this] { device_output.write(); });
   wire::ConnectionError error;
   connection_ = wire::ClientConnection::open(options.server, hello, connection_options, error);
   if (connection_ == nullptr) {
@@ -236,6 +237,7 @@ void Client::atExit() {
   if (before == Phase::connected) {
     log.stopBackground();
     static_cast<void>(log.flush());
+    device_output.write();
     if (options.stats) printStats();
   } else if (before == Phase::lost) {
     log.stopBackground();

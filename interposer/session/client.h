@@ -16,6 +16,7 @@
 #include "interposer/session/allocation_map.h"
 #include "interposer/session/arrays.h"
 #include "interposer/session/contexts.h"
+#include "interposer/session/device_output.h"
 #include "interposer/session/devices.h"
 #include "interposer/session/event_log.h"
 #include "interposer/session/handle_table.h"
@@ -62,6 +63,7 @@ class Client final : public DriverFront {
 
   Options options;
   EventLog events;
+  DeviceOutput device_output;
   Devices devices;
   HandleTable handles;
   AllocationMap allocations;

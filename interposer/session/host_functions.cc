@@ -137,6 +137,7 @@ void HostFunctions::runOne(const wire::HostFunctionCall& call) {
   // What the stream copied to the host before it came here is there when the function looks.
   client_.transfers.complete(std::as_bytes(std::span(call.completed)), client_.connection());
   client_.transfers.waitUntilPlaced();
+  client_.device_output.write();
   inside_host_function = true;
   body(static_cast<CUresult>(call.status));
   inside_host_function = false;

@@ -146,6 +146,7 @@ void SessionLog::runBackground() {
       continue;
     }
     connection_->backgroundTick();
+    if (on_tick_) on_tick_();
     asleep_.store(1);
     if (!tail_.load() && !stop_.load()) futexWait(asleep_, 1, kIdleTickNs);
     asleep_.store(0);

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -23,6 +24,9 @@ class SessionLog {
  public:
   // `connection` outlives the log. Starts nothing.
   void attach(wire::ClientConnection& connection) { connection_ = &connection; }
+
+  // What the background thread does besides, now and then.
+  void onTick(std::function<void()> callback) { on_tick_ = std::move(callback); }
 
   // Locks the log and makes room for a record. The caller fills header.bytes - sizeof(header) bytes
   // at `body`, a multiple of 8, and then calls append, or start. Trouble leaves the log unlocked.
@@ -56,6 +60,7 @@ class SessionLog {
   static void* backgroundMain(void* log);
 
   wire::ClientConnection* connection_ = nullptr;
+  std::function<void()> on_tick_;  // set before the thread starts
 
   std::mutex mutex_;  // guards the batch and the order in which batches leave
   std::unique_ptr<std::byte[]> batch_;

@@ -399,7 +399,7 @@ TEST(Output, ReachesTheClientWhileNobodyWaits) {
   TestServer server(freshUnixAddress());
   std::string text;
   ClientOptions options;
-  options.on_output = [&](std::span<const std::byte> bytes) {
+  options.on_output = [&](bool, std::span<const std::byte> bytes) {
     text.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   };
   ConnectionError error;

@@ -181,7 +181,7 @@ void TestServer::abortSession(const std::string& reason) {
 void TestServer::sendOutput(const std::string& text) {
   onLoop([&] {
     for (auto& c : connections_[ConnectionKind::control]) {
-      c->sendOutput(std::as_bytes(std::span(text)));
+      c->sendOutput(false, std::as_bytes(std::span(text)));
     }
   });
 }
