@@ -524,8 +524,12 @@ Trouble ClientConnection::wait(Ticket&& ticket, Reply& reply) {
   return Trouble::none;
 }
 
+// The thread that runs host functions must not wait for those that are next.
+static thread_local bool runs_host_functions = false;
+
 Trouble ClientConnection::nextHostFunction(HostFunctionCall& next) {
   Impl& impl = *impl_;
+  runs_host_functions = true;
   if (const Trouble trouble = impl.deadTrouble(); trouble != Trouble::none) return trouble;
   auto lock = impl.control.loop.lock();
   impl.control.loop.waitUntil(
@@ -551,7 +555,7 @@ void ClientConnection::hostFunctionRan(uint64_t ticket) {
 
 void ClientConnection::waitForFailedHostFunctions() {
   Impl& impl = *impl_;
-  if (impl.deadTrouble() != Trouble::none) return;
+  if (runs_host_functions || impl.deadTrouble() != Trouble::none) return;
   auto lock = impl.control.loop.lock();
   impl.control.loop.waitUntil(
       lock, [&] { return impl.failed_host_functions == 0 || impl.dead != Trouble::none; });
