@@ -36,13 +36,21 @@ TEST(Config, ReadsEverySetting) {
 
 TEST(Config, ReportsWhatItCannotRead) {
   for (const char* text :
-       {"x", "x=1", "cc=9", "cc=13.0", "cc=9.x", "sms=0", "sms=-1", "memory=1", "memory=2000GiB",
+       {"x", "x=1", "cc=9", "cc=100.0", "cc=9.x", "sms=0", "sms=-1", "memory=1", "memory=2000GiB",
         "memory=99999999999999999999", "count=17", "name=", "quiet=2", "threads=many"}) {
     Config config;
     std::string why;
     EXPECT_FALSE(parseConfig(text, config, why)) << text;
     EXPECT_NE(why.find(text), std::string::npos) << why;
   }
+}
+
+// No toolkit has machine code for it, so all of them hand the driver PTX.
+TEST(Device, OfTheFutureHasRoomForWhatWasTunedForAnyOther) {
+  const Device device(parse("cc=99.0"), 0);
+  EXPECT_EQ(device.architecture(), 990u);
+  EXPECT_EQ(device.limits().shared_per_block_optin, 227u * 1024);
+  EXPECT_EQ(device.limits().threads_per_sm_max, 2048u);
 }
 
 TEST(Device, FollowsItsConfiguration) {

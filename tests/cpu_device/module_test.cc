@@ -117,6 +117,11 @@ TEST_F(Modules, FunctionAttributesCanBeReadAndSomeSet) {
   EXPECT_CUDA(cuFuncGetAttribute(&value, CU_FUNC_ATTRIBUTE_MAX, scale), CUDA_ERROR_INVALID_VALUE);
   EXPECT_OK(cuFuncGetAttribute(&value, CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK, bounded));
   EXPECT_EQ(value, 64);
+  // kKernels says .target sm_75; the device is of 9.0.
+  EXPECT_OK(cuFuncGetAttribute(&value, CU_FUNC_ATTRIBUTE_PTX_VERSION, scale));
+  EXPECT_EQ(value, 75);
+  EXPECT_OK(cuFuncGetAttribute(&value, CU_FUNC_ATTRIBUTE_BINARY_VERSION, scale));
+  EXPECT_EQ(value, 90);
   const auto dynamic = CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
   EXPECT_OK(cuFuncGetAttribute(&value, dynamic, scale));
   EXPECT_EQ(value, 48 * 1024);

@@ -42,7 +42,7 @@ bool readCapability(std::string_view text, Config& config) {
   const size_t dot = text.find('.');
   if (dot == text.npos) return false;
   uint32_t major = 0, minor = 0;
-  if (!readNumber(text.substr(0, dot), 5, 12, major)) return false;
+  if (!readNumber(text.substr(0, dot), 5, 99, major)) return false;
   if (!readNumber(text.substr(dot + 1), 0, 9, minor)) return false;
   config.cc_major = major;
   config.cc_minor = minor;
@@ -76,7 +76,7 @@ bool parseConfig(std::string_view text, Config& config, std::string& why) {
     const std::string_view value = equals == setting.npos ? "" : setting.substr(equals + 1);
     if (!readSetting(key, value, config)) {
       why = "FARWARP_CPU_DEVICE has the setting \"" + std::string(setting) +
-            "\", which is not one of name=TEXT, cc=5.0..12.9, sms=1..1024, memory=1MiB..1024GiB, "
+            "\", which is not one of name=TEXT, cc=5.0..99.9, sms=1..1024, memory=1MiB..1024GiB, "
             "count=0.." +
             std::to_string(kDevicesMax) + ", threads=1..1024, timeout_ms=NUMBER, quiet=0|1.";
       return false;

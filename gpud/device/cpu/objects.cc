@@ -118,10 +118,11 @@ CUresult Function::attribute(const Device& device, CUfunction_attribute which, i
     case CU_FUNC_ATTRIBUTE_NUM_REGS:
       *value = kernel.registers;
       break;
-    // The engine makes its code for this device from PTX that this device may run.
+    // Kernels compiled for several architectures are told apart by this: CUB does so.
     case CU_FUNC_ATTRIBUTE_PTX_VERSION:
-      *value = device.architecture();
+      *value = kernel.target;
       break;
+    // The engine makes its code for this device.
     case CU_FUNC_ATTRIBUTE_BINARY_VERSION:
       *value = device.architecture();
       break;

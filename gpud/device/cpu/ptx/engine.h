@@ -60,6 +60,7 @@ struct KernelInfo {
   uint32_t local_bytes = 0;                  // per thread, this function's own frame
   uint32_t const_bytes = 0;                  // of the module's constant variables
   uint32_t registers = 0;                    // estimate that lets every block size of the kernel run, 16..255
+  uint32_t target = 0;                       // NN of the PTX's .target sm_NN
   uint32_t max_threads[3] = {0, 0, 0};       // .maxntid, 0 = not given
   uint32_t required_threads[3] = {0, 0, 0};  // .reqntid, 0 = not given
   uint32_t required_cluster[3] = {0, 0, 0};  // .reqnctapercluster, 0 = not given

@@ -211,6 +211,7 @@ void Builder::addKernel(const ast::Function& function, FunctionDecoder& decoder,
       info.const_bytes += static_cast<uint32_t>(variable.size);
   }
   info.registers = registersOf(function, code.functions[index].registers);
+  info.target = code.target;
   std::copy_n(function.max_threads, 3, info.max_threads);
   std::copy_n(function.required_threads, 3, info.required_threads);
   std::copy_n(function.required_cluster, 3, info.required_cluster);
