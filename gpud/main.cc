@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "gpud/options.h"
 #include "gpud/supervisor/probe.h"
@@ -40,14 +41,15 @@ void announce(const Supervisor& supervisor, const Options& options) {
 
 int runSupervisor(Options& options) {
   std::string text;
+  std::string device_status;
   if (options.ready_fd >= 0) fcntl(options.ready_fd, F_SETFD, FD_CLOEXEC);
   if (!findDeviceLibrary(options, options.device_library, text) ||
-      !probeDevice(options, text, text)) {
+      !probeDevice(options, text, device_status, text)) {
     spdlog::critical("{}", text);
     return 1;
   }
   spdlog::info("Device {}: {}.", options.device, text);
-  Supervisor supervisor(options);
+  Supervisor supervisor(options, std::move(device_status));
   if (!supervisor.start(text)) {
     spdlog::critical("{}", text);
     return 1;

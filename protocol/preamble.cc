@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "protocol/status.h"
+
 namespace farwarp::wire {
 namespace {
 
@@ -77,9 +79,10 @@ PreambleStatus parseClientPreamble(std::span<const std::byte> bytes, ClientPream
   }
   const uint16_t kind = load<uint16_t>(bytes, 10);
   if (kind != static_cast<uint16_t>(ConnectionKind::control) &&
-      kind != static_cast<uint16_t>(ConnectionKind::bulk)) {
+      kind != static_cast<uint16_t>(ConnectionKind::bulk) &&
+      kind != static_cast<uint16_t>(kStatusConnection)) {
     reason = "The client asks for connection kind " + std::to_string(kind) +
-             "; it must be 1 (control) or 2 (bulk).";
+             "; it must be 1 (control), 2 (bulk) or 3 (status).";
     return PreambleStatus::badRequest;
   }
   if (const uint32_t flags = load<uint32_t>(bytes, 12); flags != 0) {

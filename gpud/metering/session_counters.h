@@ -56,6 +56,11 @@ struct SessionCounters {
   std::atomic<uint64_t> kernel_ns{0};  // sum of kernel durations
   std::atomic<uint64_t> busy_ns{0};    // union of the kernels' intervals, summed over devices
 
+  // Device memory that the session holds now, by the device's ordinal; devices beyond the last are
+  // counted with it.
+  static constexpr size_t kDevices = 16;
+  std::atomic<uint64_t> memory_bytes[kDevices]{};
+
   SharedString<496>
       end_reason;  // why the worker ended the session; empty when it had no time to say
 };

@@ -60,6 +60,24 @@ std::string advice(const Options& options) {
   return " Build the target farwarp_cpu_device, or name the library with --cpu-device.";
 }
 
+// The device's line of protocol/status.h.
+std::string statusLine(const DriverTable& table, int ordinal, CUdevice device, const char* name,
+                       size_t bytes) {
+  CUuuid uuid{};
+  if (table.cuDeviceGetUuid_v2(&uuid, device) != CUDA_SUCCESS) table.cuDeviceGetUuid(&uuid, device);
+  char pci[64] = {};
+  table.cuDeviceGetPCIBusId(pci, sizeof(pci) - 1, device);
+  int major = 0;
+  int minor = 0;
+  table.cuDeviceGetAttribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, device);
+  table.cuDeviceGetAttribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, device);
+  std::string hex;
+  for (char byte : uuid.bytes) hex += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  return fmt::format("\ndevice {} {} {} {} {} {} {}", ordinal, hex, bytes, *pci == '\0' ? "-" : pci,
+                     major, minor, name);
+}
+
+// One line for people, then the lines for the status.
 bool describeDevices(const Driver& driver, std::string& text) {
   const DriverTable& table = driver.table();
   int version = 0;
@@ -73,6 +91,7 @@ bool describeDevices(const Driver& driver, std::string& text) {
   }
   text = fmt::format("driver version {}.{}, {} device{}:", version / 1000, version % 1000 / 10,
                      count, count == 1 ? "" : "s");
+  std::string status = fmt::format("\ndriver {}", version);
   for (int ordinal = 0; ordinal < count; ++ordinal) {
     CUdevice device = 0;
     char name[256] = {};
@@ -81,7 +100,9 @@ bool describeDevices(const Driver& driver, std::string& text) {
     table.cuDeviceGetName(name, sizeof(name) - 1, device);
     table.cuDeviceTotalMem_v2(&bytes, device);
     text += fmt::format("{} {} ({} MiB)", ordinal == 0 ? "" : ",", name, bytes >> 20);
+    status += statusLine(table, ordinal, device, name, bytes);
   }
+  text += status;
   return true;
 }
 
@@ -106,7 +127,8 @@ bool findDeviceLibrary(const Options& options, std::string& library, std::string
   return false;
 }
 
-bool probeDevice(const Options& options, std::string& facts, std::string& error) {
+bool probeDevice(const Options& options, std::string& facts, std::string& status,
+                 std::string& error) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) {
     error = fmt::format("A pipe cannot be made: {}.", strerror(errno));
@@ -140,19 +162,21 @@ bool probeDevice(const Options& options, std::string& facts, std::string& error)
   const bool in_time = readAnswer(ends[0], answer);
   close(ends[0]);
   if (!in_time) kill(child, SIGKILL);
-  int status = 0;
-  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  int exit = 0;
+  while (waitpid(child, &exit, 0) < 0 && errno == EINTR) {
   }
   while (!answer.empty() && answer.back() == '\n') answer.pop_back();
-  if (in_time && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-    facts = answer;
+  if (in_time && WIFEXITED(exit) && WEXITSTATUS(exit) == 0) {
+    const size_t line = answer.find('\n');
+    status = line == std::string::npos ? "" : answer.substr(line + 1) + "\n";
+    facts = answer.substr(0, line);
     return true;
   }
   if (!in_time) {
     answer = fmt::format("The driver did not answer within {} s.", kProbeTimeoutMs / 1000);
-  } else if (WIFSIGNALED(status)) {
+  } else if (WIFSIGNALED(exit)) {
     answer = fmt::format("The driver crashed while it was asked for its devices (signal {}).",
-                         WTERMSIG(status));
+                         WTERMSIG(exit));
   }
   error = fmt::format("--device {} cannot be used. {}{}", options.device, answer, advice(options));
   return false;

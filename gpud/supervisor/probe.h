@@ -13,9 +13,11 @@ namespace farwarp {
 [[nodiscard]] bool findDeviceLibrary(const Options& options, std::string& library,
                                      std::string& error);
 
-// Runs the child and waits for it. True with one line about the driver and its devices in `facts`;
-// false with full sentences, about what is wrong and what to do, in `error`.
-[[nodiscard]] bool probeDevice(const Options& options, std::string& facts, std::string& error);
+// Runs the child and waits for it. True with one line about the driver and its devices in `facts`,
+// and with their lines of protocol/status.h in `status`; false with full sentences, about what is
+// wrong and what to do, in `error`.
+[[nodiscard]] bool probeDevice(const Options& options, std::string& facts, std::string& status,
+                               std::string& error);
 
 // The child's side: prints the facts or what is wrong on stdout, and returns its exit status.
 int runProbe(const Options& options);

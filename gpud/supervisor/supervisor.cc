@@ -11,8 +11,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
+#include "gpud/supervisor/status_text.h"
 #include "gpud/supervisor/uv_handles.h"
+#include "protocol/status.h"
 
 namespace farwarp {
 
@@ -65,7 +68,8 @@ struct Supervisor::Session {
   }
 };
 
-Supervisor::Supervisor(const Options& options) : options_(options) {
+Supervisor::Supervisor(const Options& options, std::string device_status)
+    : options_(options), device_status_(std::move(device_status)) {
   uv_loop_init(&loop_);
 }
 
@@ -129,6 +133,8 @@ void Supervisor::onPreamble(PendingConnection& connection,
   if (outcome.complete && outcome.status == PreambleStatus::ok) {
     if (outcome.preamble.kind == wire::ConnectionKind::control) {
       admit(connection);
+    } else if (outcome.preamble.kind == wire::kStatusConnection) {
+      answerStatus(connection);
     } else {
       routeBulk(connection, outcome.preamble.token);
     }
@@ -208,6 +214,21 @@ void Supervisor::routeBulk(PendingConnection& connection, const wire::SessionTok
   close(fd);
 }
 
+void Supervisor::answerStatus(PendingConnection& connection) {
+  StatusText status(device_status_, ended_busy_ns_);
+  for (const auto& [number, session] : sessions_) {
+    status.addSession(number, session->worker.counters(),
+                      sameHost(session->report.peer, connection.peer()));
+  }
+  if (!connection.answer(PreambleStatus::ok)) return;
+  const std::string text = status.text();
+  // What does not fit into the socket's buffer is lost, and the reader misses the last line.
+  const int fd = connection.release();
+  [[maybe_unused]] const ssize_t sent =
+      send(fd, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  close(fd);
+}
+
 void Supervisor::watchClient(Session& session, int fd) {
   session.client_fd = fd;
   answerOn(fd, PreambleStatus::ok);
@@ -239,6 +260,7 @@ void Supervisor::onWorkerExit(Session& session, const WorkerExit& exit) {
                            std::chrono::steady_clock::now() - session.started)
                            .count();
   takeCounters(session.worker.counters(), exit, report);
+  ended_busy_ns_ += report.busy_ns;
   spdlog::info("{}", sessionLogLine(report));
   if (!session_log_.append(report)) {
     spdlog::error("The session log cannot be written: {}.", strerror(errno));

@@ -22,8 +22,9 @@ namespace farwarp {
 
 class Supervisor {
  public:
-  // `options` must stay as long as the supervisor.
-  explicit Supervisor(const Options& options);
+  // `options` must stay as long as the supervisor. `device_status`: the devices' lines of
+  // protocol/status.h.
+  explicit Supervisor(const Options& options, std::string device_status = {});
   ~Supervisor();
   Supervisor(const Supervisor&) = delete;
   Supervisor& operator=(const Supervisor&) = delete;
@@ -43,6 +44,7 @@ class Supervisor {
   void admit(PendingConnection& connection);
   void startSession(PendingConnection& connection);
   void routeBulk(PendingConnection& connection, const wire::SessionToken& token);
+  void answerStatus(PendingConnection& connection);
   void watchClient(Session& session, int fd);
   void onWorkerExit(Session& session, const WorkerExit& exit);
   void stop(int signal_number);
@@ -51,6 +53,8 @@ class Supervisor {
   void finishIfIdle();
 
   const Options& options_;
+  const std::string device_status_;
+  uint64_t ended_busy_ns_ = 0;  // of sessions that ended
   uv_loop_t loop_;
   uv_signal_t* terminate_ = nullptr;
   uv_signal_t* interrupt_ = nullptr;

@@ -3,27 +3,41 @@
 
 #include <cuda.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <optional>
+
+#include "gpud/metering/session_counters.h"
 
 namespace farwarp::worker {
 
 class MemoryMap {
  public:
-  void add(CUdeviceptr address, uint64_t bytes, CUcontext context) {
-    allocations_[address] = {bytes, context};
+  // `counters` are told how many bytes each device holds; they must outlive the map.
+  explicit MemoryMap(SessionCounters& counters) : counters_(counters) {}
+
+  void add(CUdeviceptr address, uint64_t bytes, CUcontext context, CUdevice device) {
+    const size_t last = SessionCounters::kDevices - 1;
+    const size_t counted = std::min(static_cast<size_t>(std::max(device, 0)), last);
+    counters_.memory_bytes[counted] += bytes;
+    allocations_[address] = {bytes, context, counted};
   }
   // Forgets the allocation that starts at `address`; nothing when none does.
   std::optional<CUcontext> remove(CUdeviceptr address) {
     const auto it = allocations_.find(address);
     if (it == allocations_.end()) return std::nullopt;
     const CUcontext context = it->second.context;
+    uncount(it->second);
     allocations_.erase(it);
     return context;
   }
   void contextEnds(CUcontext context) {
-    std::erase_if(allocations_, [context](const auto& a) { return a.second.context == context; });
+    std::erase_if(allocations_, [&](const auto& entry) {
+      if (entry.second.context != context) return false;
+      uncount(entry.second);
+      return true;
+    });
   }
   size_t allocations() const { return allocations_.size(); }
 
@@ -31,7 +45,11 @@ class MemoryMap {
   struct Allocation {
     uint64_t bytes;
     CUcontext context;
+    size_t device;
   };
+  void uncount(const Allocation& gone) { counters_.memory_bytes[gone.device] -= gone.bytes; }
+
+  SessionCounters& counters_;
   std::map<CUdeviceptr, Allocation> allocations_;
 };
 

@@ -19,6 +19,7 @@ Session::Session(const DriverTable& driver, wire::UvEventPort& port, SessionCoun
       handles_(settings_.handles_max),
       waits_(driver_, port, settings_.wait_threads_max),
       contexts_(driver_, handles_, waits_),
+      memory_(counters),
       staging_(driver_, waits_, settings_.bulk_bytes_max),
       uploads_(driver_, staging_, contexts_, {settings_.staging_bytes_max}),
       downloads_(driver_, staging_, contexts_, waits_, {settings_.staging_bytes_max / 4}),

@@ -38,7 +38,9 @@ void cuMemAllocAsync(Session& session, CallContext& call, const wire::Args_cuMem
     result = session.driver().cuMemAllocAsync(&address, args.bytes, stream);
   }
   // It belongs to the device, not to a context.
-  if (result == CUDA_SUCCESS) session.memory().add(address, args.bytes, nullptr);
+  if (result == CUDA_SUCCESS) {
+    session.memory().add(address, args.bytes, nullptr, session.contexts().currentDevice());
+  }
   wire::Reply_cuMemAllocAsync reply;
   reply.address = address;
   call.finish(result, reply);
@@ -57,10 +59,10 @@ void cuMemAllocFromPoolAsync(Session& session, CallContext& call,
   }
   wire::Reply_cuMemAllocFromPoolAsync reply;
   if (result == CUDA_SUCCESS) {
-    session.memory().add(address, args.bytes, nullptr);
     int device = 0;
     result = session.driver().cuPointerGetAttribute(&device, CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL,
                                                     address);
+    session.memory().add(address, args.bytes, nullptr, device);
     reply.device = device;
   }
   reply.address = address;
