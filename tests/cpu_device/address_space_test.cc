@@ -1,7 +1,8 @@
 // Goal: allocations do not overlap, have inaccessible memory around them, obey the device's limit,
 // and are known by every address inside of them and by no other. Method: random allocations and
 // releases beside a simple model; whether a page can be read is asked of the kernel with
-// process_vm_readv, which reports a bad address and does not fault.
+// process_vm_readv, which reports a bad address and does not fault. What kernels may touch is asked
+// of a kernel.
 #include "gpud/device/cpu/address_space.h"
 
 #include <gtest/gtest.h>
@@ -145,6 +146,54 @@ TEST(AddressSpace, RandomUseMatchesAModel) {
   uint64_t used = 0;
   for (const auto& [begin, bytes] : model) used += (bytes + 4095) / 4096 * 4096;
   EXPECT_EQ(space.usedBytes(0), used);
+}
+
+class Outside final : public ptx::Environment {
+ public:
+  using Environment::Environment;
+  void print(std::string_view) override {}
+  void printAssertion(std::string_view) override {}
+};
+
+// Each thread writes one word of an array that has no room for the last threads, in the middle of a
+// page.
+TEST(AddressSpace, KernelsStopAtTheFirstByteOutsideWhenCheckedExactly) {
+  constexpr std::string_view kText =
+      ".version 8.0\n.target sm_90\n.address_size 64\n.visible .entry k(.param .u64 p) {\n"
+      ".reg .u64 %a, %b; .reg .u32 %t;\nld.param.u64 %a, [p]; mov.u32 %t, %tid.x;\n"
+      "mad.wide.u32 %b, %t, 4, %a;\nst.global.u32 [%b], %t; ret; }";
+  ptx::CompileLog log;
+  auto program = ptx::Program::compile(kText, log);
+  ASSERT_NE(program, nullptr) << log.text;
+  const ptx::LoadedProgram loaded(program, {});
+  ptx::WorkerPool pool(1);
+  for (const bool exactly : {false, true}) {
+    AddressSpace space;
+    if (exactly) space.checkExactly();
+    Outside environment(space.map(), pool, {});
+    const uint64_t begin = allocate(space, 100);
+    const auto run = [&](uint64_t address, uint32_t threads) {
+      ptx::LaunchShape shape;
+      shape.block = {threads};
+      shape.params = reinterpret_cast<const std::byte*>(&address);
+      shape.param_bytes = 8;
+      return ptx::run(*program->findKernel("k"), loaded, shape, environment);
+    };
+    EXPECT_EQ(run(begin, 25).status, ptx::LaunchStatus::ok);
+    const ptx::LaunchResult result = run(begin, 32);
+    EXPECT_EQ(result.status, exactly ? ptx::LaunchStatus::illegal_address : ptx::LaunchStatus::ok);
+    if (exactly) {
+      EXPECT_EQ(result.detail.thread.x, 25u);
+      EXPECT_EQ(result.detail.address, begin + 100);
+      EXPECT_NE(result.detail.ptx_line, 0u);
+    }
+    space.resize(begin, 8);
+    EXPECT_EQ(run(begin, 2).status, ptx::LaunchStatus::ok);
+    EXPECT_EQ(run(begin, 3).status == ptx::LaunchStatus::ok, !exactly);
+    EXPECT_EQ(run(64, 1).status, ptx::LaunchStatus::illegal_address);
+    ASSERT_TRUE(space.release(begin, MemoryKind::device));
+    EXPECT_EQ(run(begin, 1).status, ptx::LaunchStatus::illegal_address);
+  }
 }
 
 }  // namespace

@@ -19,8 +19,9 @@ Config parse(const std::string& text) {
 }
 
 TEST(Config, ReadsEverySetting) {
-  const Config config =
-      parse("name=Big one,cc=12.0,sms=132,memory=2GiB,count=3,threads=4,timeout_ms=10,quiet=1");
+  const Config config = parse(
+      "name=Big one,cc=12.0,sms=132,memory=2GiB,count=3,threads=4,timeout_ms=10,quiet=1,"
+      "memcheck=1");
   EXPECT_EQ(config.name, "Big one");
   EXPECT_EQ(config.cc_major, 12u);
   EXPECT_EQ(config.cc_minor, 0u);
@@ -30,6 +31,8 @@ TEST(Config, ReadsEverySetting) {
   EXPECT_EQ(config.threads, 4u);
   EXPECT_EQ(config.kernel_timeout_ms, 10u);
   EXPECT_TRUE(config.quiet);
+  EXPECT_TRUE(config.memcheck);
+  EXPECT_FALSE(parse("").memcheck);
   EXPECT_EQ(parse("").cc_major, 9u);
   EXPECT_EQ(parse(",,memory=512MiB,").memory_bytes, uint64_t{512} << 20);
 }

@@ -96,6 +96,7 @@ uint64_t AddressSpace::allocate(const Allocation& wanted, uint64_t bytes_max) {
   placed = {wanted, mapped};
   placed.allocation.begin = begin;
   placed.allocation.number = ++number_;
+  if (exact_) exact_map_.add(begin, begin + wanted.bytes);
   if (counted) used_bytes_[device] += mapped;
   return begin;
 }
@@ -111,6 +112,7 @@ bool AddressSpace::add(const Allocation& host) {
   placed = {host, 0};
   placed.allocation.number = ++number_;
   map_.add(host.begin, host.end());
+  if (exact_) exact_map_.add(host.begin, host.end());
   return true;
 }
 
@@ -132,6 +134,7 @@ bool AddressSpace::covers(uint64_t address, uint64_t bytes) const {
 void AddressSpace::unmap(std::map<uint64_t, Placed>::iterator at) {
   const auto [allocation, mapped] = at->second;
   placed_.erase(at);
+  if (exact_) exact_map_.remove(allocation.begin);
   if (mapped == 0) {
     map_.remove(allocation.begin);
     return;
@@ -169,6 +172,8 @@ void AddressSpace::resize(uint64_t begin, uint64_t bytes) {
   const auto at = placed_.find(begin);
   if (at == placed_.end() || bytes > at->second.mapped_bytes) return;
   at->second.allocation.bytes = bytes;
+  if (exact_) exact_map_.remove(begin);
+  if (exact_ && bytes != 0) exact_map_.add(begin, begin + bytes);
   at->second.allocation.number = ++number_;
 }
 

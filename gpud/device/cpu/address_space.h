@@ -41,7 +41,12 @@ class AddressSpace {
   AddressSpace(const AddressSpace&) = delete;
   AddressSpace& operator=(const AddressSpace&) = delete;
 
-  ptx::MemoryMap& map() { return map_; }
+  // What kernels may touch: the whole reservation, where the pages between allocations are closed,
+  // and host memory; after checkExactly() the bytes of allocations and nothing else.
+  ptx::MemoryMap& map() { return exact_ ? exact_map_ : map_; }
+  // Makes kernels stop at the first byte outside of all allocations, though every access that they
+  // make takes long then. To be called before the first allocation.
+  void checkExactly() { exact_ = true; }
   bool reserved(uint64_t address) const {
     return address >= map_.reservedBegin() && address < map_.reservedEnd();
   }
@@ -83,6 +88,9 @@ class AddressSpace {
   void unmap(std::map<uint64_t, Placed>::iterator at);
 
   ptx::MemoryMap map_;
+  bool exact_ = false;
+  // Its reserved range is one where no memory can be: everything is looked up.
+  ptx::MemoryMap exact_map_{64, 128};
   mutable std::mutex mutex_;           // guards the rest
   std::map<uint64_t, Placed> placed_;  // by begin
   std::map<uint64_t, uint64_t> gaps_;  // free parts of the reservation: begin to end

@@ -61,6 +61,7 @@ bool readSetting(std::string_view key, std::string_view value, Config& config) {
   if (key == "threads") return readNumber(value, 1, 1024, config.threads);
   if (key == "timeout_ms") return readNumber(value, 0, 1ull << 40, config.kernel_timeout_ms);
   if (key == "quiet") return readNumber(value, 0, 1, config.quiet);
+  if (key == "memcheck") return readNumber(value, 0, 1, config.memcheck);
   return false;
 }
 
@@ -78,7 +79,9 @@ bool parseConfig(std::string_view text, Config& config, std::string& why) {
       why = "FARWARP_CPU_DEVICE has the setting \"" + std::string(setting) +
             "\", which is not one of name=TEXT, cc=5.0..99.9, sms=1..1024, memory=1MiB..1024GiB, "
             "count=0.." +
-            std::to_string(kDevicesMax) + ", threads=1..1024, timeout_ms=NUMBER, quiet=0|1.";
+            std::to_string(kDevicesMax) +
+            ", threads=1..1024, timeout_ms=NUMBER, quiet=0|1, "
+            "memcheck=0|1.";
       return false;
     }
   }

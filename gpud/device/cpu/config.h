@@ -1,6 +1,7 @@
 // What the CPU device pretends to be, from the environment variable FARWARP_CPU_DEVICE:
 //
-//   FARWARP_CPU_DEVICE="name=My device,cc=8.6,sms=8,memory=2GiB,count=2,threads=4,quiet=1"
+//   FARWARP_CPU_DEVICE="name=My
+//   device,cc=8.6,sms=8,memory=2GiB,count=2,threads=4,quiet=1,memcheck=1"
 #pragma once
 
 #include <cstdint>
@@ -19,6 +20,7 @@ struct Config {
   uint32_t threads = 0;            // that run blocks; 0 = one per CPU
   uint64_t kernel_timeout_ms = 0;  // 0 = kernels may run for ever
   bool quiet = false;              // no explanations on stderr
+  bool memcheck = false;           // kernels stop at the first byte outside of all allocations
 };
 
 inline constexpr uint32_t kDevicesMax = 16;

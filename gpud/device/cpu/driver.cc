@@ -38,6 +38,7 @@ Driver::Driver() {
     std::string why;
     if (!parseConfig(text, config_, why)) explain(why);
   }
+  if (config_.memcheck) memory_.checkExactly();
   for (uint32_t i = 0; i < config_.devices; ++i) {
     devices_.push_back(std::make_unique<Device>(config_, static_cast<int>(i)));
     auto context = std::make_shared<Context>(*this, *devices_.back(), true);
