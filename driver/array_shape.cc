@@ -1,5 +1,8 @@
 #include "driver/array_shape.h"
 
+#include <algorithm>
+#include <bit>
+
 namespace farwarp {
 namespace {
 
@@ -29,11 +32,40 @@ bool inside(uint64_t at, uint64_t count, uint64_t size) {
   return at <= size && count <= size - at;
 }
 
+// The faces of a cube are its layers: six, or six for each cube.
+bool validCube(const CUDA_ARRAY3D_DESCRIPTOR& d) {
+  if ((d.Flags & CUDA_ARRAY3D_CUBEMAP) == 0) return true;
+  const bool layered = (d.Flags & CUDA_ARRAY3D_LAYERED) != 0;
+  return d.Width == d.Height && (layered ? d.Depth % 6 == 0 : d.Depth == 6);
+}
+
+// True when the depth counts layers or faces, not texels.
+bool depthIsLayers(const CUDA_ARRAY3D_DESCRIPTOR& d) {
+  return (d.Flags & (CUDA_ARRAY3D_LAYERED | CUDA_ARRAY3D_CUBEMAP)) != 0;
+}
+
 }  // namespace
 
+uint32_t levelsMax(const CUDA_ARRAY3D_DESCRIPTOR& d) {
+  const uint64_t depth = depthIsLayers(d) ? 1 : d.Depth;
+  const uint64_t longest = std::max<uint64_t>({d.Width, d.Height, depth, 1});
+  return std::min<uint32_t>(std::bit_width(longest), kArrayLevelsMax);
+}
+
+CUDA_ARRAY3D_DESCRIPTOR levelDescriptor(const CUDA_ARRAY3D_DESCRIPTOR& whole, uint32_t level) {
+  const auto halved = [level](size_t size) {
+    return size == 0 ? size : std::max<size_t>(size >> std::min(level, 63u), 1);
+  };
+  CUDA_ARRAY3D_DESCRIPTOR descriptor = whole;
+  descriptor.Width = halved(whole.Width);
+  descriptor.Height = halved(whole.Height);
+  if (!depthIsLayers(whole)) descriptor.Depth = halved(whole.Depth);
+  return descriptor;
+}
+
 CUresult describeArray(const CUDA_ARRAY3D_DESCRIPTOR& descriptor, ArrayShape& shape) {
-  constexpr unsigned kHere =
-      CUDA_ARRAY3D_LAYERED | CUDA_ARRAY3D_SURFACE_LDST | CUDA_ARRAY3D_TEXTURE_GATHER;
+  constexpr unsigned kHere = CUDA_ARRAY3D_LAYERED | CUDA_ARRAY3D_SURFACE_LDST |
+                             CUDA_ARRAY3D_CUBEMAP | CUDA_ARRAY3D_TEXTURE_GATHER;
   constexpr unsigned kKnown = 0x1ff;
   const unsigned channels = descriptor.NumChannels;
   const bool layered = (descriptor.Flags & CUDA_ARRAY3D_LAYERED) != 0;
@@ -46,6 +78,11 @@ CUresult describeArray(const CUDA_ARRAY3D_DESCRIPTOR& descriptor, ArrayShape& sh
   // Only layers of one dimension have a depth without a height.
   if (descriptor.Height == 0 && descriptor.Depth != 0 && !layered) return CUDA_ERROR_INVALID_VALUE;
   if (layered && descriptor.Depth == 0) return CUDA_ERROR_INVALID_VALUE;
+  if (!validCube(descriptor)) return CUDA_ERROR_INVALID_VALUE;
+  const bool gather = (descriptor.Flags & CUDA_ARRAY3D_TEXTURE_GATHER) != 0;
+  if (gather && (descriptor.Height == 0 || (descriptor.Depth != 0 && !layered))) {
+    return CUDA_ERROR_INVALID_VALUE;  // only of two dimensions
+  }
   if ((descriptor.Flags & ~kHere) != 0) return CUDA_ERROR_NOT_SUPPORTED;
   const uint64_t component = componentBytes(descriptor.Format);
   if (component == 0) {

@@ -160,6 +160,13 @@ void Client::release(const std::vector<HandleTable::Removed>& removed) {
       if (image != nullptr && image->id == gone.id) graveyard.bury(image);
     }
     if (type == wire::HandleType::array) delete static_cast<Array*>(gone.object);
+    if (type == wire::HandleType::mipmappedArray) delete static_cast<MipmappedArray*>(gone.object);
+    const bool texture = type == wire::HandleType::texObject;
+    if (texture || type == wire::HandleType::surfObject) {
+      const auto* object = static_cast<TextureObject*>(gone.object);
+      (texture ? textures : surfaces).remove(object->context, object->value, gone.id);
+      delete object;
+    }
     if (type == wire::HandleType::context) contexts.retire(static_cast<Context*>(gone.object));
   }
 }

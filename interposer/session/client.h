@@ -25,6 +25,7 @@
 #include "interposer/session/memory_pools.h"
 #include "interposer/session/options.h"
 #include "interposer/session/session_log.h"
+#include "interposer/session/texture_objects.h"
 #include "interposer/session/transfers.h"
 
 namespace farwarp::client {
@@ -68,6 +69,8 @@ class Client final : public DriverFront {
   HandleTable handles;
   AllocationMap allocations;
   MemoryPools memory_pools;
+  TextureObjects textures;
+  TextureObjects surfaces;
   Contexts contexts{handles};
   Transfers transfers;
   HostFunctions host_functions{*this};

@@ -64,10 +64,23 @@ def streams(half):
             f"checksum {checksum(struct.pack(f'<{half}I', *folded))}: right\n")
 
 
+def textures(size):
+    count = size * size
+    values = [mixed(i) % 1024 for i in range(3 * count)]
+    last = size - 1
+    averages = [sum(values[min(y + b, last) * size + min(x + a, last)] for a in (0, 1) for b in (0, 1)) / 4
+                for y in range(size) for x in range(size)]
+    sums = [3 * (values[i] + values[count + i] + values[2 * count + i]) for i in range(count)]
+    both = (int(checksum(struct.pack(f"<{count}f", *averages)), 16)
+            ^ int(checksum(struct.pack(f"<{count}f", *sums)), 16))
+    return f"textures: {size} x {size}, checksum {both:016x}: right\n"
+
+
 EXPECTED = {
     "vectorAdd": vector_add,
     "matrixMul": matrix_mul,
     "reduction": reduction,
     "histogram": histogram,
     "streams": streams,
+    "textures": textures,
 }

@@ -19,6 +19,7 @@ SIZES = {
     "reduction": (1, 33, 30011),
     "histogram": (1, 100, 20011),
     "streams": (1, 3, 5003),
+    "textures": (1, 17, 40),
 }
 
 

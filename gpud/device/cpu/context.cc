@@ -97,6 +97,10 @@ void Context::end() {
   }
   driver_.events().removeIf(mine);
   driver_.arrays().removeIf(mine);
+  driver_.mipmappedArrays().removeIf(mine);
+  driver_.textures().removeIf(mine);
+  driver_.surfaces().removeIf(mine);
+  textures_.clear();
   for (const auto& module : driver_.modules().removeIf(mine)) module->forgetFunctions(driver_);
   for (const auto& library : driver_.libraries().all()) library->forgetContext(number_);
   driver_.memory().releaseContext(number_);

@@ -13,6 +13,7 @@
 #include "gpud/device/cpu/device.h"
 #include "gpud/device/cpu/ptx/engine.h"
 #include "gpud/device/cpu/scheduler.h"
+#include "gpud/device/cpu/textures.h"
 
 namespace farwarp::cpu {
 
@@ -54,6 +55,8 @@ class Context : public std::enable_shared_from_this<Context> {
   bool idle();
 
   ptx::Environment& environment() { return *environment_; }
+  // The textures and surfaces that kernels launched from now on may name.
+  TextureSet& textures() { return textures_; }
   uint64_t nextGridId() { return ++grids_; }
 
   std::atomic<unsigned> flags{0};
@@ -73,6 +76,7 @@ class Context : public std::enable_shared_from_this<Context> {
   std::atomic<CUresult> error_{CUDA_SUCCESS};
   std::atomic<uint64_t> grids_{0};
   std::unique_ptr<ptx::Environment> environment_;
+  TextureSet textures_;
   const std::shared_ptr<StreamGroup> streams_ = std::make_shared<StreamGroup>();
   std::mutex mutex_;  // guards the rest; taken before the scheduler's
   std::shared_ptr<Stream> legacy_;

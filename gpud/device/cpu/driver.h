@@ -55,6 +55,9 @@ class Driver final : public DriverFront {
   HandleTable<Library>& libraries() { return libraries_; }
   HandleTable<Function>& functions() { return functions_; }
   HandleTable<ArrayObject>& arrays() { return arrays_; }
+  HandleTable<MipmappedArrayObject>& mipmappedArrays() { return mipmapped_arrays_; }
+  HandleTable<TextureObject>& textures() { return textures_; }
+  HandleTable<TextureObject>& surfaces() { return surfaces_; }
 
   // The number of the calling thread, whose default streams end with it.
   uint64_t threadNumberForStreams();
@@ -100,6 +103,9 @@ class Driver final : public DriverFront {
   HandleTable<Library> libraries_{5};
   HandleTable<Function> functions_{6};
   HandleTable<ArrayObject> arrays_{8};
+  HandleTable<MipmappedArrayObject> mipmapped_arrays_{12};
+  HandleTable<TextureObject> textures_{13};
+  HandleTable<TextureObject> surfaces_{14};
 };
 
 }  // namespace farwarp::cpu

@@ -97,6 +97,7 @@ struct Launch {
   const ptx::Kernel* kernel;
   LaunchShape shape;
   std::vector<std::byte> params;
+  std::shared_ptr<const ptx::TextureTable> textures;  // as of the launch
 
   void run() const;
 };
@@ -114,7 +115,8 @@ void Launch::run() const {
                                 .cooperative = shape.cooperative,
                                 .params = params.data(),
                                 .param_bytes = params.size(),
-                                .grid_id = context->nextGridId()};
+                                .grid_id = context->nextGridId(),
+                                .textures = textures.get()};
   ptx::LaunchControl control;
   control.timeout_ns = context->device().config().kernel_timeout_ms * 1'000'000;
   KernelRecord record{.start_ns = nowNs(),
@@ -158,7 +160,8 @@ CUresult launch(const LaunchRequest& request) {
                 .instance = nullptr,
                 .kernel = &function->kernel(),
                 .shape = request.shape,
-                .params = {}};
+                .params = {},
+                .textures = context->textures().snapshot()};
   const FunctionLimits limits = function->limits(context->device());
   std::string why;
   if (CUresult r = checkLaunch(context->device().limits(), limits, request.shape, &why);

@@ -19,6 +19,7 @@
 #include "gpud/device/cpu/context.h"
 #include "gpud/device/cpu/ptx/engine.h"
 #include "gpud/device/cpu/scheduler.h"
+#include "gpud/device/cpu/textures.h"
 
 namespace farwarp::cpu {
 
@@ -38,6 +39,15 @@ struct ArrayObject {
   CUDA_ARRAY3D_DESCRIPTOR descriptor{};
   ArrayShape shape;
   uint64_t address = 0;
+  bool is_level = false;  // of a mipmapped array, whose memory it is in
+};
+
+struct MipmappedArrayObject {
+  std::shared_ptr<Context> context;
+  CUDA_ARRAY3D_DESCRIPTOR descriptor{};
+  uint64_t address = 0;
+  std::vector<std::shared_ptr<ArrayObject>> levels;
+  std::vector<CUarray> handles;  // of the levels
 };
 
 // One recording of an event.

@@ -3,6 +3,7 @@
 #include <bit>
 #include <cstring>
 
+#include "gpud/device/cpu/ptx/cluster.h"
 #include "gpud/device/cpu/ptx/control.h"
 #include "gpud/device/cpu/ptx/machine.h"
 
@@ -37,14 +38,6 @@ struct Mbarrier {
   void arrive(uint32_t count) { pending -= count < pending ? count : pending; }
 };
 
-void completeBytes(uint64_t address, uint32_t bytes) {
-  uint64_t* word = reinterpret_cast<uint64_t*>(address);
-  Mbarrier barrier = Mbarrier::of(*word);
-  barrier.bytes -= static_cast<int32_t>(bytes);
-  barrier.completeIfDone();
-  *word = barrier.word();
-}
-
 void arriveAt(Mbarrier& barrier, const Inst* i, uint32_t arrivals, uint32_t bytes) {
   barrier.bytes += static_cast<int32_t>(bytes);
   if (i->aux == kMbarrierArriveDrop) {
@@ -54,6 +47,14 @@ void arriveAt(Mbarrier& barrier, const Inst* i, uint32_t arrivals, uint32_t byte
 }
 
 }  // namespace
+
+void completeBytes(uint64_t address, uint32_t bytes) {
+  uint64_t* word = reinterpret_cast<uint64_t*>(address);
+  Mbarrier barrier = Mbarrier::of(*word);
+  barrier.bytes -= static_cast<int32_t>(bytes);
+  barrier.completeIfDone();
+  *word = barrier.word();
+}
 
 const Inst* mbarrier(Warp& w, const Inst* i) {
   uint32_t mask = execMask(w, i);
@@ -112,14 +113,6 @@ const Inst* mbarrierPending(Warp& w, const Inst* i) {
   return i + 1;
 }
 
-namespace {
-
-struct Place {
-  const Block* block = nullptr;
-  uint64_t offset = 0;
-};
-
-// The block of the cluster whose shared memory holds the host address.
 Place placeOf(const Warp& w, uint64_t address) {
   const Block& own = *w.block;
   auto offset = [&](const Block& b) { return address - reinterpret_cast<uint64_t>(b.shared); };
@@ -136,6 +129,8 @@ const Block* blockOfRank(const Warp& w, uint32_t rank) {
   if (own.cluster == nullptr) return rank == 0 ? &own : nullptr;
   return rank < own.cluster_blocks ? own.cluster[rank] : nullptr;
 }
+
+namespace {
 
 void copyOrReduce(const Inst* i, uint64_t to, uint64_t from, uint32_t bytes) {
   if (i->aux == 0) {

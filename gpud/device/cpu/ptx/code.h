@@ -173,6 +173,56 @@ struct MatrixSite {
   Fragment a, b, c, d;
 };
 
+// A fetch from a texture: where the lanes have its coordinates and take its components.
+struct TextureSite {
+  uint8_t dimensions = 2;
+  bool layered = false;
+  bool cube = false;
+  bool by_index = false;  // coordinates are integers
+  enum class Level : uint8_t { base, given, gradient } level_kind = Level::base;
+  enum class Result : uint8_t { words, halves, packed_halves } result = Result::words;
+  uint8_t gathered = 4;  // tld4: which component
+  Ref at[3] = {}, layer = 0, level = 0;
+  Ref dx[3] = {}, dy[3] = {};
+  Ref offset[3] = {};
+  bool has_offset = false;
+  bool wants_residency = false;
+  Ref residency = 0;  // predicate
+  Ref out[4] = {};
+  uint8_t out_count = 4;
+};
+
+// An access to a surface.
+struct SurfaceSite {
+  uint8_t dimensions = 2;
+  bool layered = false;
+  enum class Access : uint8_t { load, store, formatted_store, reduce } access = Access::load;
+  enum class Boundary : uint8_t { trap, clamp, zero } boundary = Boundary::trap;
+  uint8_t elements = 1;
+  uint8_t bytes = 4;           // of an element
+  uint8_t reg_bytes = 4;       // of its register
+  bool counts_texels = false;  // the first coordinate, which else counts bytes
+  bool floats = false;         // formatted: the registers hold floats
+  uint8_t reduction = 0;       // AtomicOp
+  Type type = Type::none;      // of a reduction
+  Ref at[3] = {}, layer = 0;
+  Ref values[4] = {};
+};
+
+// A copy between a tensor in global memory and a box of it in shared memory.
+struct TensorSite {
+  enum class Kind : uint8_t { load, store, reduce } kind = Kind::load;
+  uint8_t rank = 1;
+  bool im2col = false;
+  bool signals = false;   // a load completes bytes of an mbarrier
+  uint8_t reduction = 0;  // AtomicOp
+  Ref at[5] = {};         // coordinates, the innermost dimension first
+  Ref offset[3] = {};     // im2col loads: offsets of the pixels
+  bool has_offset = false;
+  bool multicasts = false;
+  Ref targets = 0;  // blocks of the cluster
+};
+
 // A constant operand that is filled in when the program is loaded.
 struct ConstantAddress {
   uint32_t offset = 0;  // in the constants
@@ -211,6 +261,9 @@ struct ProgramCode {
   std::deque<CallSite> call_sites;
   std::deque<MatrixSite> matrix_sites;
   std::deque<op::VideoForm> video_forms;
+  std::deque<TensorSite> tensor_sites;
+  std::deque<TextureSite> texture_sites;
+  std::deque<SurfaceSite> surface_sites;
   std::deque<std::vector<const Inst*>> branch_tables;
   std::deque<op::BranchTable> branch_heads;
   std::vector<std::byte> constants;

@@ -120,6 +120,49 @@ const Inst* allocateStack(Warp& w, const Inst* i);
 const Inst* saveStack(Warp& w, const Inst* i);     // dst = the stack's state; aux = bytes
 const Inst* restoreStack(Warp& w, const Inst* i);  // a = a state; aux = bytes
 
+// tensor_copy.cc ---------------------------------------------------------------------------------
+// a + imm = place in shared memory (x = its resolver); the operations before it, from the last,
+// have the addresses of the mbarrier and of the tensor map, and a TensorSite in imm.
+const Inst* copyTensor(Warp& w, const Inst* i);
+enum class TensorMapField : uint16_t {
+  global_address,
+  rank,
+  box_dim,
+  global_dim,
+  global_stride,
+  element_stride,
+  element_type,
+  interleave_layout,
+  swizzle_mode,
+  fill_mode,
+};
+// Field aux (number y of several) of the tensor map at a + imm (x = the resolver) = b, of d bytes.
+const Inst* replaceInTensorMap(Warp& w, const Inst* i);
+// Copies the tensor map at the address of the operation before to a + imm.
+const Inst* copyTensorMap(Warp& w, const Inst* i);
+
+// texture_ops.cc ---------------------------------------------------------------------------------
+const Inst* fetch(Warp& w, const Inst* i);          // a = the texture, imm = TextureSite
+const Inst* accessSurface(Warp& w, const Inst* i);  // a = the surface, imm = SurfaceSite
+enum class TextureQuery : uint8_t {
+  width,
+  height,
+  depth,
+  channel_type,
+  channel_order,
+  normalized,
+  layers,
+  levels,
+  samples,
+  filter,
+  addressing_0,
+  addressing_1,
+  addressing_2,
+  memory_layout,
+};
+// dst = what aux, a TextureQuery, asks of the texture or surface a; b = level (x = 1).
+const Inst* queryTexture(Warp& w, const Inst* i);
+
 // video.cc ---------------------------------------------------------------------------------------
 enum VideoOp : uint8_t {
   kVideoAdd,

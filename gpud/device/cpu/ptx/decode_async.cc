@@ -46,7 +46,7 @@ void decodeBulk(FunctionDecoder& d, Modifiers& m, bool reduces) {
     d.emit(op::nothing);
     return;
   }
-  if (m.has("tensor")) d.unsupported("copies of tensors are not supported.");
+  if (m.take("tensor")) return decodeTensorCopy(d, m, reduces);
   if (m.take("prefetch")) {
     m.take("L2");
     m.take("global");

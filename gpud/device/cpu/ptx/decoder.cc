@@ -226,7 +226,8 @@ const std::unordered_map<std::string_view, DecodeFunction>& allDecoders() {
     std::unordered_map<std::string_view, DecodeFunction> all;
     for (auto list :
          {integerDecoders(), floatDecoders(), memoryDecoders(), controlDecoders(), moveDecoders(),
-          warpDecoders(), asyncDecoders(), matrixDecoders(), videoDecoders()}) {
+          warpDecoders(), asyncDecoders(), matrixDecoders(), videoDecoders(),
+          textureDecoders(), tensorDecoders()}) {
       for (const DecodeEntry& entry : list) all.emplace(entry.opcode, entry.decode);
     }
     return all;

@@ -21,6 +21,8 @@
 #include <string_view>
 #include <vector>
 
+#include "gpud/device/cpu/ptx/texture.h"
+
 namespace farwarp::ptx {
 
 // ---------------------------------------------------------------------------------------------
@@ -270,6 +272,8 @@ struct LaunchShape {
   const std::byte* params = nullptr;  // the parameter block, KernelInfo::param_bytes long
   size_t param_bytes = 0;
   uint64_t grid_id = 0;  // %gridid
+  // The textures and surfaces that the kernel may name; null: none. Must outlive the launch.
+  const TextureTable* textures = nullptr;
 };
 
 enum class LaunchStatus : uint8_t {

@@ -3,6 +3,7 @@
 
 #include <setjmp.h>
 
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -19,6 +20,24 @@ struct alignas(64) GridWorkspace {
   uint32_t bytes = sizeof(GridWorkspace);
   uint32_t barrier = 0;
   uint32_t reserved[14] = {};
+};
+
+// A kernel's parameters: a copy, padded, and aligned as a parameter may ask for (a tensor map is at
+// a multiple of 64).
+class ParamBlock {
+ public:
+  void assign(const std::byte* from, size_t bytes) {
+    lines_.assign((bytes + 31) / sizeof(Line) + 1, Line{});  // a load may reach past the end
+    if (bytes != 0) std::memcpy(lines_.data(), from, bytes);
+  }
+  const std::byte* data() const { return lines_.empty() ? nullptr : lines_.front().bytes; }
+  size_t size() const { return lines_.size() * sizeof(Line); }
+
+ private:
+  struct alignas(128) Line {
+    std::byte bytes[128];
+  };
+  std::vector<Line> lines_;
 };
 
 struct Launch {
@@ -38,8 +57,8 @@ struct Launch {
   std::atomic<uint64_t> next_unit{0};  // block, or cluster, to start next
   std::atomic<bool> stop{false};       // an error happened
   GridWorkspace workspace;
-  std::vector<std::byte> params;  // a copy, padded
-  std::mutex mutex;               // guards result
+  ParamBlock params;
+  std::mutex mutex;  // guards result
   LaunchResult result;
 
   // Keeps the first error and stops the launch.

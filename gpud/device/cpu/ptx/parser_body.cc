@@ -448,6 +448,10 @@ Operand Parser::parseOperand(Instruction& instruction, int depth) {
       operand.items.push_back(parseOperand(instruction, depth + 1));
     } while (accept(','));
     expect(close);
+    if (braces && accept('|')) {
+      instruction.pairs.push_back(parseNamed(instruction, depth + 1));
+      operand.pair = static_cast<int>(instruction.pairs.size()) - 1;
+    }
     return operand;
   }
   if (token_.is('!')) {

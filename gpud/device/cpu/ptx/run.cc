@@ -113,8 +113,7 @@ LaunchResult run(const Kernel& kernel, const LoadedProgram& program, const Launc
                                             : std::min(code.stack_bytes, traits.stack_bytes_max);
   if (control != nullptr && control->timeout_ns != 0) launch.start_ns = monotonicNanoseconds();
   try {
-    launch.params.resize((std::max<size_t>(code.param_bytes, 1) + 31) & ~size_t{15});
-    if (code.param_bytes != 0) std::memcpy(launch.params.data(), shape.params, code.param_bytes);
+    launch.params.assign(shape.params, code.param_bytes);
     WorkerPool::Impl& pool = environment.pool().impl();
     WorkerPool::Impl::Request request;
     request.launch = &launch;

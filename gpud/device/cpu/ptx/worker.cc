@@ -182,7 +182,7 @@ std::unique_ptr<BlockStorage> Worker::newBlock() {
   for (size_t k = 0; k < uniform.size(); ++k) {
     uint32_t index = static_cast<uint32_t>(static_cast<size_t>(BlockValue::count) + k);
     uint64_t value = 0;
-    std::memcpy(&value, &launch.params[uniform[k].offset], uniform[k].size);
+    std::memcpy(&value, launch.params.data() + uniform[k].offset, uniform[k].size);
     if (uniform[k].size == 8)
       fill64(b.values, index, value);
     else

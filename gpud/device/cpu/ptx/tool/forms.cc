@@ -172,8 +172,49 @@ constexpr InstructionForms kForms[] = {
      "cp.reduce.async.bulk.global.shared::cta.bulk_group.<add.u32|add.f32|noftz.add.f16|min.s32|"
      "and.b32|inc.u32> [%d0], [%r1], %r2"},
     {"Asynchronous copies and barriers in memory",
-     "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%r0], [%d1, "
-     "{%r2, %r3}], [%r4]"},
+     "cp.async.bulk.tensor.2d.shared::cluster.global<|.tile>.mbarrier::complete_tx::bytes "
+     "[%r0], [%d1, {%r2, %r3}], [%r4]"},
+    {"Asynchronous copies and barriers in memory",
+     "cp.async.bulk.tensor.<1d.shared::cta.global.mbarrier::complete_tx::bytes [%r0], [%d1, {%r2}]|"
+     "5d.shared::cluster.global.mbarrier::complete_tx::bytes [%r0], [%d1, "
+     "{%r2, %r3, %r4, %r5, %r6}]>, [%r4]"},
+    {"Asynchronous copies and barriers in memory",
+     "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::"
+     "cluster "
+     "[%r0], [%d1, {%r2, %r3}], [%r4], %h5"},
+    {"Asynchronous copies and barriers in memory",
+     "cp.async.bulk.tensor.4d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes [%r0], "
+     "[%d1, {%r2, %r3, %r4, %r5}], [%r4], {%h0, %h1}"},
+    {"Asynchronous copies and barriers in memory",
+     "cp.async.bulk.tensor.2d.shared::cluster.global.tile::gather4.mbarrier::complete_tx::bytes "
+     "[%r0], [%d1, {%r2, %r3, %r4, %r5, %r6}], [%r4]"},
+    {"Asynchronous copies and barriers in memory",
+     "cp.async.bulk.tensor.2d.global.shared::cta<|.tile>.bulk_group [%d1, {%r2, %r3}], [%r0]"},
+    {"Asynchronous copies and barriers in memory",
+     "cp.async.bulk.tensor.4d.global.shared::cta.im2col_no_offs.bulk_group "
+     "[%d1, {%r2, %r3, %r4, %r5}], [%r0]"},
+    {"Asynchronous copies and barriers in memory",
+     "cp.reduce.async.bulk.tensor.2d.global.shared::cta.<add|min|max|inc|dec|and|or|xor>.bulk_"
+     "group "
+     "[%d1, {%r2, %r3}], [%r0]"},
+    {"Asynchronous copies and barriers in memory",
+     "cp.async.bulk.prefetch.tensor.2d.L2.global<|.tile> [%d1, {%r2, %r3}]"},
+    {"Asynchronous copies and barriers in memory",
+     "tensormap.replace.tile.global_address.<global|shared::cta>.b1024.b64 [%d0], %d1"},
+    {"Asynchronous copies and barriers in memory",
+     "tensormap.replace.tile.<rank|elemtype|interleave_layout|swizzle_mode|fill_mode>.global.b1024."
+     "b32 "
+     "[%d0], 1"},
+    {"Asynchronous copies and barriers in memory",
+     "tensormap.replace.tile.<box_dim|global_dim|element_stride>.global.b1024.b32 [%d0], 1, %r1"},
+    {"Asynchronous copies and barriers in memory",
+     "tensormap.replace.tile.global_stride.global.b1024.b64 [%d0], 1, %d1"},
+    {"Asynchronous copies and barriers in memory",
+     "tensormap.cp_fenceproxy.global.shared::cta.tensormap::generic.release.gpu.sync.aligned "
+     "[%d0], "
+     "[%d1], 128"},
+    {"Asynchronous copies and barriers in memory",
+     "fence.proxy.tensormap::generic.<release.gpu|acquire.gpu [%d0], 128>"},
     {"Asynchronous copies and barriers in memory", "mbarrier.init.shared.b64 [%r0], %r1"},
     {"Asynchronous copies and barriers in memory", "mbarrier.inval.shared.b64 [%r0]"},
     {"Asynchronous copies and barriers in memory",
@@ -266,10 +307,61 @@ constexpr InstructionForms kForms[] = {
     {"Matrices", "movmatrix.sync.aligned.m8n8.trans.b16 %r0, %r1"},
     {"Matrices", "wgmma.fence.sync.aligned"},
     {"Matrices", "tcgen05.fence::before_thread_sync"},
-    {"Textures and surfaces", "tex.2d.v4.f32.s32 {%r0,%r1,%r2,%r3}, [%d0, {%r4,%r5}]"},
-    {"Textures and surfaces", "suld.b.2d.b32.trap %r0, [%d0, {%r4,%r5}]"},
-    {"Textures and surfaces", "sust.b.2d.b32.trap [%d0, {%r4,%r5}], %r0"},
-    {"Textures and surfaces", "txq.width.b32 %r0, [%d0]"},
+    {"Textures and surfaces",
+     "tex.<1d|2d|3d|cube>.v4.<f32|u32|s32>.f32 {%r0,%r1,%r2,%r3}, "
+     "[%d0, {%r4,%r5,%r6,%r7}]"},
+    {"Textures and surfaces",
+     "tex.<a1d|a2d|acube>.v4.<f32|u32|s32>.f32 {%r0,%r1,%r2,%r3}, "
+     "[%d0, {%r4,%r5,%r6,%r7}]"},
+    {"Textures and surfaces",
+     "tex.<1d|2d|3d|a1d|a2d>.v4.<f32|u32|s32>.s32 {%r0,%r1,%r2,%r3}, "
+     "[%d0, {%r4,%r5,%r6,%r7}]"},
+    {"Textures and surfaces", "tex.2d.v4.f32.f32 {%r0,%r1,%r2,%r3}|%p0, [%d0, {%r4,%r5}]"},
+    {"Textures and surfaces", "tex.2d.v4.f32.f32 {%r0,%r1,%r2,%r3}, [%d0, {%r4,%r5}], {%r6,%r7}"},
+    {"Textures and surfaces", "tex.2d.v2.f16x2.<f32|s32> {%r0,%r1}, [%d0, {%r4,%r5}]"},
+    {"Textures and surfaces", "tex.2d.v4.f16.<f32|s32> {%h0,%h1,%h2,%h3}, [%d0, {%r4,%r5}]"},
+    {"Textures and surfaces", "tex.base.2d.v4.f32.f32 {%r0,%r1,%r2,%r3}, [%d0, {%r4,%r5}]"},
+    {"Textures and surfaces",
+     "tex.level.<1d|2d|3d|cube|a1d|a2d|acube>.v4.<f32|u32|s32>.f32 "
+     "{%r0,%r1,%r2,%r3}, [%d0, {%r4,%r5,%r6,%r7}], %r8"},
+    {"Textures and surfaces",
+     "tex.grad.<1d|2d|3d|cube|a2d|acube>.v4.f32.f32 {%r0,%r1,%r2,%r3}, "
+     "[%d0, {%r4,%r5,%r6,%r7}], {%r0,%r1,%r2,%r3}, {%r4,%r5,%r6,%r7}"},
+    {"Textures and surfaces", "tex.2dms.v4.f32.s32 {%r0,%r1,%r2,%r3}, [%d0, {%r4,%r5,%r6,%r7}]"},
+    {"Textures and surfaces", "tex.2d.v4.f32.f32 {%r0,%r1,%r2,%r3}, [%d0, %d1, {%r4,%r5}]"},
+    {"Textures and surfaces",
+     "tld4.<r|g|b|a>.<2d|a2d|cube|acube>.v4.<f32|u32|s32>.f32 "
+     "{%r0,%r1,%r2,%r3}, [%d0, {%r4,%r5,%r6,%r7}]"},
+    {"Textures and surfaces",
+     "suld.b.<1d|2d|3d|a1d|a2d>.<b32|u32|s32|f32>.<trap|clamp|zero> %r0, "
+     "[%d0, {%r4,%r5,%r6,%r7}]"},
+    {"Textures and surfaces", "suld.b.2d.<b8|b16>.trap %h0, [%d0, {%r4,%r5}]"},
+    {"Textures and surfaces", "suld.b.2d.b64.trap %d1, [%d0, {%r4,%r5}]"},
+    {"Textures and surfaces", "suld.b.2d.v4.<b8|b16>.trap {%h0,%h1,%h2,%h3}, [%d0, {%r4,%r5}]"},
+    {"Textures and surfaces",
+     "suld.b.2d.<v2.b32.trap {%r0,%r1}|v4.b32.trap {%r0,%r1,%r2,%r3}|"
+     "v2.b64.trap {%d1,%d2}>, [%d0, {%r4,%r5}]"},
+    {"Textures and surfaces",
+     "sust.b.<1d|2d|3d|a1d|a2d>.b32.<trap|clamp|zero> "
+     "[%d0, {%r4,%r5,%r6,%r7}], %r0"},
+    {"Textures and surfaces", "sust.b.2d.v4.<b8|b16>.trap [%d0, {%r4,%r5}], {%h0,%h1,%h2,%h3}"},
+    {"Textures and surfaces", "sust.b.2d.b64.trap [%d0, {%r4,%r5}], %d1"},
+    {"Textures and surfaces",
+     "sust.p.<1d|2d|3d|a1d|a2d>.v4.<b32|u32|s32|f32>.<trap|clamp|zero> "
+     "[%d0, {%r4,%r5,%r6,%r7}], {%r0,%r1,%r2,%r3}"},
+    {"Textures and surfaces",
+     "sured.<b|p>.<add|min|max>.2d.<u32|s32>.<trap|clamp|zero> "
+     "[%d0, {%r4,%r5}], %r0"},
+    {"Textures and surfaces", "sured.b.add.2d.u64.trap [%d0, {%r4,%r5}], %d1"},
+    {"Textures and surfaces", "sured.<b|p>.<and|or>.2d.b32.trap [%d0, {%r4,%r5}], %r0"},
+    {"Textures and surfaces",
+     "txq.<width|height|depth|channel_data_type|channel_order|"
+     "normalized_coords|array_size|num_mipmap_levels|num_samples>.b32 "
+     "%r0, [%d0]"},
+    {"Textures and surfaces", "txq.level.<width|height|depth>.b32 %r0, [%d0], %r1"},
+    {"Textures and surfaces",
+     "suq.<width|height|depth|channel_data_type|channel_order|array_size|"
+     "memory_layout>.b32 %r0, [%d0]"},
     {"Video",
      "<vadd|vsub|vabsdiff|vmin|vmax>.<u32|s32>.<u32|s32>.<u32|s32><|.sat> %r0, %r1.b0, %r2.h1"},
     {"Video", "<vshl|vshr>.<u32|s32>.u32.u32.<clamp|wrap> %r0, %r1, %r2"},

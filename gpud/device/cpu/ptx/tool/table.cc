@@ -78,8 +78,11 @@ What is different from hardware, and allowed:
 - All memory orders and scopes get the strongest one. Vector atomics update one element at a time.
 - Approximations (`.approx`, `.full`) are rounded from double precision.
 
-Refused with words: textures and surfaces, tensor copies, sparse and block-scaled products, wgmma,
-tcgen05.
+- Textures are filtered with weights in steps of 1/256, as CUDA documents, and sums in double precision.
+  Gradients choose a level without anisotropy. A layer that is none is the nearest one.
+
+Refused with words: texture references, textures with several samples, depth comparison, copies of
+tensors in gather and scatter mode, sparse and block-scaled products, wgmma, tcgen05.
 
 ## Forms
 
