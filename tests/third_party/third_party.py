@@ -64,7 +64,7 @@ class Program:
     sources: list = dataclasses.field(default_factory=list)  # default: all in the folder
     flags: list = dataclasses.field(default_factory=list)  # {sources} is the collection's folder
     kernels: dict = dataclasses.field(default_factory=dict)  # source -> fatbin or PTX beside the program
-    constants: dict = dataclasses.field(default_factory=dict)  # #defines that make the problem small
+    constants: dict = dataclasses.field(default_factory=dict)  # sizes in the source to change
     needs: list = dataclasses.field(default_factory=list)  # files of the toolkit
 
     @property
@@ -161,8 +161,8 @@ class Builder:
         for name, value in constants.items():
             changed = 0
             for file in sorted(folder.glob("*.cu")):
-                text, found = re.subn(rf"^(#define\s+{name}\s+)\S+", rf"\g<1>{value}", file.read_text(),
-                                      flags=re.MULTILINE)
+                text, found = re.subn(rf"^(#define\s+{name}\s+|const int\s+{name}\s*=\s*)[^\s;]+",
+                                      rf"\g<1>{value}", file.read_text(), flags=re.MULTILINE)
                 if found:
                     file.write_text(text)
                 changed += found
