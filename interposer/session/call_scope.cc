@@ -1,5 +1,6 @@
 #include "interposer/session/call_scope.h"
 
+#include <atomic>
 #include <cstring>
 #include <string>
 
@@ -35,6 +36,37 @@ bool waitsForDevice(CallId call) {
     default:
       return false;
   }
+}
+
+// Work in streams. A driver takes about a thousand pieces behind one that does not end, and then
+// waits in the call. (The client's own thread for host functions makes none of these.)
+bool queuesWork(CallId call) {
+  switch (call) {
+    case CallId::cuEventRecord:
+    case CallId::cuLaunchHostFunc:
+    case CallId::cuLaunchKernelEx:
+    case CallId::cuMemcpyDtoDAsync_v2:
+    case CallId::cuMemcpyDtoHAsync_v2:
+    case CallId::cuMemsetD16Async:
+    case CallId::cuMemsetD32Async:
+    case CallId::cuMemsetD8Async:
+    case CallId::cuStreamAddCallback:
+    case CallId::cuStreamWaitEvent:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// Calls of all threads since host functions were last known to have run.
+std::atomic<uint32_t> queued_behind_host_functions{0};
+
+// True when so much may be queued behind a host function that the driver's next call waits for it.
+bool queueMayBeFull(CallId call) {
+  constexpr uint32_t kQueuedMax = 900;
+  if (!queuesWork(call) || queued_behind_host_functions.fetch_add(1) < kQueuedMax) return false;
+  queued_behind_host_functions.store(0);
+  return true;
 }
 
 // An error of a kernel: every later call that uses the context returns it again.
@@ -122,7 +154,11 @@ CUresult CallScope::beginRecord(size_t bytes, std::byte*& at) {
     transport_failed_ = true;
     return CUDA_ERROR_NOT_PERMITTED;
   }
-  if (client_->host_functions.pending() && waitsForDevice(call_)) settleHostFunctions();
+  if (client_->host_functions.pending()) [[unlikely]] {
+    if (waitsForDevice(call_) || queueMayBeFull(call_)) settleHostFunctions();
+  } else if (queued_behind_host_functions.load(std::memory_order_relaxed) != 0) [[unlikely]] {
+    queued_behind_host_functions.store(0, std::memory_order_relaxed);
+  }
   if (bytes > wire::kRecordBytesMax - sizeof(wire::RecordHeader)) {
     return connectionTrouble(Trouble::tooLarge);
   }

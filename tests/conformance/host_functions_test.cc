@@ -225,6 +225,23 @@ TEST_F(HostFunctionsTest, ManyInSeveralStreamsInOrder) {
   }
 }
 
+// More than any driver queues: the program waits for room, and what it waits for goes on.
+TEST_F(HostFunctionsTest, MoreThanADriverQueues) {
+  const CUstream s = stream();
+  const CUfunction nothing = kernel(cpu::kKernels, "nothing");
+  std::atomic<int> called{0};
+  CUresult result = CUDA_SUCCESS;
+  for (int i = 0; i < 3000 && result == CUDA_SUCCESS; ++i) {
+    result = cuLaunchHostFunc(
+        s, [](void* user) { ++*static_cast<std::atomic<int>*>(user); }, &called);
+    if (result != CUDA_SUCCESS) break;
+    result = cuLaunchKernel(nothing, 1, 1, 1, 1, 1, 1, 0, s, nullptr, nullptr);
+  }
+  EXPECT_EQ(result, CUDA_SUCCESS);
+  EXPECT_OK(cuStreamSynchronize(s));
+  EXPECT_EQ(called.load(), 3000);
+}
+
 TEST_F(HostFunctionsTest, DefaultStreams) {
   std::vector<int> order;
   const auto one = [](void* user) { static_cast<std::vector<int>*>(user)->push_back(1); };
