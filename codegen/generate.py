@@ -29,7 +29,7 @@ COVERAGE = REPOSITORY / "docs" / "coverage.md"
 OUTPUTS = [
     "driver_calls_gen.h", "driver_calls_gen.cc", "proc_address_gen.h", "proc_address_gen.cc",
     "handle_types_gen.h", "wire_records_gen.h", "wire_records_gen.cc", "client_calls_gen.h",
-    "client_calls_gen.cc", "worker_dispatch_gen.h", "worker_dispatch_gen.cc", "cpu_calls_gen.h",
+    "client_calls_gen.cc", "graph_calls_gen.h", "worker_dispatch_gen.h", "worker_dispatch_gen.cc", "cpu_calls_gen.h",
     "cpu_exports_gen.cc", "stub_exports_gen.h", "stub_exports_gen.cc", "mock_calls_gen.h",
     "mock_driver_gen.cc", "mock_exports_gen.cc", "wire_records_gen_test.cc",
     "stand_ins_gen_test.cc",
@@ -113,9 +113,11 @@ def chapter_list(model):
         chapters.append(types.SimpleNamespace(
             name=name, title=title, functions=members,
             plain_supported=plain, by_reason=reasons_of(members),
-            client_calls=[f for f in plain if f.client_hook],
+            client_calls=[f for f in plain if f.client_hook and not f.shared],
+            shared_calls=[f for f in plain if f.shared],
+            recorded_calls=[f for f in plain if f.capture == "node"],
             worker_calls=[f for f in plain if f.remote and f.worker_hook],
-            cpu_calls=[f for f in plain if f.on_cpu_device]))
+            cpu_calls=[f for f in plain if f.on_cpu_device and not f.shared]))
     return chapters
 
 

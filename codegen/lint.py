@@ -114,7 +114,8 @@ def check_hand_written_wire(plan, function):
     for param in function.params:
         handle = plan.model.handle_of.get(param.type.base)
         direct = param.type.pointers == 0 or param.spec.get("creates")
-        if handle and direct and handle not in handles:
+        local = handle and plan.model.handles[handle].get("local", False)
+        if handle and direct and not local and handle not in handles:
             yield (f"{function.name} has the parameter {param.name}, a {handle}, but no id of that "
                    f"type in wire.args.")
 

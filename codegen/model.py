@@ -16,7 +16,8 @@ PROC_ADDRESS = "proc_address_13_0.json"
 
 CLASSES = ("local", "cached", "async", "sync")
 FUNCTION_KEYS = {"class", "unsupported", "hook", "context", "params", "wire", "waits", "cpu", "via",
-                 "per_thread", "note"}
+                 "per_thread", "note", "shared", "capture"}
+CAPTURES = ("node", "stream", "unsafe", "default", "free")
 PARAM_KEYS = {"dir", "null", "creates", "destroys", "field", "count", "read"}
 WIRE_SCALARS = {  # wire type -> (C++ type, bytes)
     "u8": ("uint8_t", 1), "u16": ("uint16_t", 2), "u32": ("uint32_t", 4), "u64": ("uint64_t", 8),
@@ -101,6 +102,26 @@ class Function:
         return self.call_class in ("local", "cached") or "client" in self.spec.get("hook", [])
 
     @property
+    def shared(self):
+        """Its body is in driver/, the same for the client and the CPU device."""
+        return bool(self.spec.get("shared"))
+
+    @property
+    def stream_param(self):
+        """The name of its stream, or nothing."""
+        streams = [p.name for p in self.params
+                   if p.type.base == "CUstream" and p.type.pointers == 0]
+        return streams[0] if streams else ""
+
+    @property
+    def capture(self):
+        """What the call does while a stream captures: one of CAPTURES."""
+        if self.unsupported:
+            return "free"
+        derived = "stream" if self.stream_param and not self.shared else "free"
+        return self.spec.get("capture", derived)
+
+    @property
     def worker_hook(self):
         return "worker" in self.spec.get("hook", [])
 
@@ -169,6 +190,9 @@ class Model:
         if "class" in spec and spec["class"] not in CLASSES:
             self.problem(f"{name} has the class '{spec['class']}'; it must be one of "
                          f"{', '.join(CLASSES)}.")
+        if spec.get("capture", "free") not in CAPTURES:
+            self.problem(f"capture of {name} is '{spec['capture']}'; it must be one of "
+                         f"{', '.join(CAPTURES)}.")
 
     # Joining -------------------------------------------------------------------------------------
 

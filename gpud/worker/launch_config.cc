@@ -21,11 +21,14 @@ bool holdsNoPointer(CUlaunchAttributeID id) {
 
 }  // namespace
 
+bool holdNoPointers(std::span<const CUlaunchAttribute> attributes) {
+  return std::all_of(attributes.begin(), attributes.end(),
+                     [](const auto& a) { return holdsNoPointer(a.id); });
+}
+
 CUresult LaunchConfig::setAttributes(std::span<const CUlaunchAttribute> attributes) {
   if (attributes.size() > attributes_.size()) return CUDA_ERROR_INVALID_VALUE;
-  const bool all_plain = std::all_of(attributes.begin(), attributes.end(),
-                                     [](const auto& a) { return holdsNoPointer(a.id); });
-  if (!all_plain) return CUDA_ERROR_NOT_SUPPORTED;
+  if (!holdNoPointers(attributes)) return CUDA_ERROR_NOT_SUPPORTED;
   std::copy(attributes.begin(), attributes.end(), attributes_.begin());
   config_.attrs = attributes.empty() ? nullptr : attributes_.data();
   config_.numAttrs = static_cast<unsigned>(attributes.size());

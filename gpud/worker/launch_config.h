@@ -10,6 +10,9 @@ namespace farwarp::worker {
 
 inline constexpr size_t kLaunchAttributesMax = 32;
 
+// True for attributes that mean the same wherever they come from.
+[[nodiscard]] bool holdNoPointers(std::span<const CUlaunchAttribute> attributes);
+
 class LaunchConfig {
  public:
   // Takes grid, block, shared memory and attributes from `args`; the stream is the caller's to set.

@@ -34,6 +34,7 @@ Session::Session(const DriverTable& driver, wire::UvEventPort& port, SessionCoun
   counters_.method = static_cast<uint32_t>(meter_->method());
   contexts_.onEnd([this](uint64_t id, CUcontext context) {
     meter_->contextEnds(context);
+    graph_execs_.contextEnds(context);
     downloads_.contextEnds(context);
     staging_.contextEnds(context);
     memory_.contextEnds(context);

@@ -16,6 +16,7 @@
 #include "gpud/worker/completion.h"
 #include "gpud/worker/contexts.h"
 #include "gpud/worker/downloads.h"
+#include "gpud/worker/graph_execs.h"
 #include "gpud/worker/handle_table.h"
 #include "gpud/worker/host_functions.h"
 #include "gpud/worker/memory_map.h"
@@ -93,6 +94,7 @@ class Session final : public wire::SessionHandler, public ReplyNews {
   StagingPool& staging() { return staging_; }
   Uploads& uploads() { return uploads_; }
   Downloads& downloads() { return downloads_; }
+  GraphExecs& graphExecs() { return graph_execs_; }
   Waits& waits() { return waits_; }
   HostFunctions& hostFunctions() { return host_functions_; }
   KernelMeter& meter() { return *meter_; }
@@ -162,6 +164,7 @@ class Session final : public wire::SessionHandler, public ReplyNews {
   Downloads downloads_;
   HostFunctions host_functions_;
   std::unique_ptr<KernelMeter> meter_;
+  GraphExecs graph_execs_;
 
   std::deque<Batch> log_;
   size_t log_bytes_ = 0;

@@ -1,5 +1,4 @@
-// What is known of a stream without asking: its context, its device, and that it does not capture;
-// and callbacks.
+// What is known of a stream without asking: its context and its device; and callbacks.
 #include "interposer/calls/body.h"
 
 namespace farwarp::client::calls {
@@ -15,15 +14,6 @@ CUresult contextOf(CallScope& scope, CUstream stream, Context*& context) {
     context = scope.client().contexts.find(handleOf<CUcontext>(scope.client().handles.parent(id)));
   }
   return context == nullptr ? CUDA_ERROR_CONTEXT_IS_DESTROYED : CUDA_SUCCESS;
-}
-
-CUresult notCapturing(CallId call, CUstream stream, CUstreamCaptureStatus* status) {
-  CallScope scope(call);
-  Context* context = nullptr;
-  FARWARP_TRY(contextOf(scope, stream, context));
-  if (status == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  *status = CU_STREAM_CAPTURE_STATUS_NONE;
-  return CUDA_SUCCESS;
 }
 
 }  // namespace
@@ -51,25 +41,6 @@ CUresult cuStreamGetDevice(CUstream stream, CUdevice* device, uint16_t record_fl
   if (device == nullptr) return CUDA_ERROR_INVALID_VALUE;
   *device = context->device;
   return CUDA_SUCCESS;
-}
-
-CUresult cuStreamIsCapturing(CUstream stream, CUstreamCaptureStatus* status,
-                             uint16_t record_flags) {
-  return notCapturing(CallId::cuStreamIsCapturing, stream, status);
-}
-
-CUresult cuStreamGetCaptureInfo_v2(CUstream stream, CUstreamCaptureStatus* status, cuuint64_t* id,
-                                   CUgraph* graph, const CUgraphNode** dependencies, size_t* count,
-                                   uint16_t record_flags) {
-  // CUDA sets the other results only for a stream that captures.
-  return notCapturing(CallId::cuStreamGetCaptureInfo_v2, stream, status);
-}
-
-CUresult cuStreamGetCaptureInfo_v3(CUstream stream, CUstreamCaptureStatus* status, cuuint64_t* id,
-                                   CUgraph* graph, const CUgraphNode** dependencies,
-                                   const CUgraphEdgeData** edges, size_t* count,
-                                   uint16_t record_flags) {
-  return notCapturing(CallId::cuStreamGetCaptureInfo_v3, stream, status);
 }
 
 CUresult cuStreamAddCallback(CUstream stream, CUstreamCallback callback, void* user,

@@ -76,6 +76,16 @@ def textures(size):
     return f"textures: {size} x {size}, checksum {both:016x}: right\n"
 
 
+def graphs(size):
+    # The factor of each launch: three launches each of a recorded graph, one built by hand, and that
+    # one updated in two ways.
+    factors = [factor for factor in (3, 7, 11, 13) for _ in range(3)]
+    sums = [sum((mixed(i) + number) * (2 + 5 * factor) for number, factor in enumerate(factors, 1))
+            & MASK_32 for i in range(size)]
+    return (f"graphs: {size} numbers, {len(factors)} launches, "
+            f"checksum {checksum(struct.pack(f'<{size}I', *sums))}: right\n")
+
+
 EXPECTED = {
     "vectorAdd": vector_add,
     "matrixMul": matrix_mul,
@@ -83,4 +93,5 @@ EXPECTED = {
     "histogram": histogram,
     "streams": streams,
     "textures": textures,
+    "graphs": graphs,
 }

@@ -20,6 +20,7 @@ SIZES = {
     "histogram": (1, 100, 20011),
     "streams": (1, 3, 5003),
     "textures": (1, 17, 40),
+    "graphs": (1, 31, 3001),
 }
 
 

@@ -6,6 +6,7 @@
 #include "driver/array_shape.h"
 #include "driver/copy_shape.h"
 #include "gpud/device/cpu/calls/enter.h"
+#include "gpud/device/cpu/graph_launch.h"
 
 namespace farwarp::cpu::calls {
 namespace {
@@ -46,6 +47,7 @@ CUresult place(CopyEnd& end, const CopyBox& box, Place& out) {
     return end.span <= found.end() - end.rows.address ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
   }
   out.on_host = true;
+  out.known = queuesGraph();
   const bool known_bad = end.type == CU_MEMORYTYPE_DEVICE || memory.reserved(end.rows.address) ||
                          memory.reserved(end.rows.address + end.span - 1);
   return known_bad ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;

@@ -148,27 +148,6 @@ CUresult cuStreamWaitEvent(CUstream handle, CUevent event_handle, unsigned int f
   return CUDA_SUCCESS;
 }
 
-// Streams cannot be captured yet, so none ever is.
-CUresult cuStreamIsCapturing(CUstream handle, CUstreamCaptureStatus* status,
-                             uint16_t record_flags) {
-  StreamFacts facts;
-  if (CUresult r = factsOf(handle, record_flags, facts); r != CUDA_SUCCESS) return r;
-  if (status == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  *status = CU_STREAM_CAPTURE_STATUS_NONE;
-  return CUDA_SUCCESS;
-}
-
-CUresult cuStreamGetCaptureInfo_v2(CUstream handle, CUstreamCaptureStatus* status, cuuint64_t*,
-                                   CUgraph*, const CUgraphNode**, size_t*, uint16_t record_flags) {
-  return calls::cuStreamIsCapturing(handle, status, record_flags);
-}
-
-CUresult cuStreamGetCaptureInfo_v3(CUstream handle, CUstreamCaptureStatus* status, cuuint64_t*,
-                                   CUgraph*, const CUgraphNode**, const CUgraphEdgeData**, size_t*,
-                                   uint16_t record_flags) {
-  return calls::cuStreamIsCapturing(handle, status, record_flags);
-}
-
 // A callback is told of an error; it runs all the same.
 CUresult cuStreamAddCallback(CUstream handle, CUstreamCallback callback, void* user,
                              unsigned int callback_flags, uint16_t record_flags) {
