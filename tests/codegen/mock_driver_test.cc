@@ -92,9 +92,8 @@ TEST_F(MockDriver, MoreThanTheDeviceHasIsRefused) {
 }
 
 TEST_F(MockDriver, UnsupportedCallsSaySo) {
-  CUgraph graph = nullptr;
-  EXPECT_EQ(driver_.cuGraphCreate(&graph, 0), CUDA_ERROR_NOT_SUPPORTED);
-  EXPECT_EQ(callCount(CallId::cuGraphCreate), 1u);
+  EXPECT_EQ(driver_.cuGraphicsUnregisterResource(nullptr), CUDA_ERROR_NOT_SUPPORTED);
+  EXPECT_EQ(callCount(CallId::cuGraphicsUnregisterResource), 1u);
 }
 
 TEST(MockLibrary, ExportsEverySymbolAndObeysTheEnvironment) {

@@ -96,7 +96,7 @@ TEST(DriverCalls, NamesClassesAndReasons) {
   EXPECT_STREQ(callName(static_cast<CallId>(60000)), "unknown call");
   EXPECT_EQ(callClass(CallId::cuMemAlloc_v2), CallClass::sync);
   EXPECT_EQ(callClass(CallId::cuLaunchKernel_ptsz), CallClass::async);
-  EXPECT_EQ(callClass(CallId::cuGraphLaunch), CallClass::unsupported);
+  EXPECT_EQ(callClass(CallId::cuGraphicsMapResources), CallClass::unsupported);
   EXPECT_STREQ(unsupportedReason(CallId::cuInit), "");
   for (size_t i = 1; i <= kDriverFunctionCount; ++i) {
     const auto call = static_cast<CallId>(i);

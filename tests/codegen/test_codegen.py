@@ -84,7 +84,7 @@ class CommittedSpec(unittest.TestCase):
         for function in self.plan.functions:
             text = show.describe(self.plan, function.name)
             self.assertIn(f"number    {function.number}\n", text)
-        self.assertIn("CUDA_ERROR_NOT_SUPPORTED", show.describe(self.plan, "cuGraphCreate"))
+        self.assertIn("CUDA_ERROR_NOT_SUPPORTED", show.describe(self.plan, "cuGraphicsMapResources"))
         self.assertIn("Near: cuMemAlloc", show.describe(self.plan, "cuMemAllocate"))
         shown = show.describe(self.plan, "cuMemAlloc_v2")
         for part in ("CUdeviceptr* dptr", "sync", "from  3020", "bytes: u64", "address: u64",
@@ -178,7 +178,8 @@ class Faults(unittest.TestCase):
         self.expect("cuStreamFrobnicate in stream.toml is no function of the CUDA driver")
 
     def test_two_entries(self):
-        self.edit("spec/driver/graph.toml", '"cuGraphClone",', '"cuGraphClone", "cuInit",')
+        self.edit("spec/driver/graphics_interop.toml", '"cuGraphicsMapResources",',
+                  '"cuGraphicsMapResources", "cuInit",')
         self.expect("cuInit has two entries")
 
     def test_neither_class_nor_reason(self):
@@ -195,7 +196,7 @@ class Faults(unittest.TestCase):
         self.expect("unknown keys: asynchronous")
 
     def test_reason_that_is_no_sentence(self):
-        self.edit("spec/driver/graph.toml", "Graphs are not forwarded yet.", "todo")
+        self.edit("spec/driver/graph.toml", "Conditional nodes are not forwarded yet.", "todo")
         self.expect("is no sentence: 'todo'")
 
     def test_title_missing(self):
