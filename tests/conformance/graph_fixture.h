@@ -50,7 +50,13 @@ class GraphFixture : public ConformanceTest {
     ASSERT_OK(cuStreamCreate(&stream_, CU_STREAM_NON_BLOCKING));
     ASSERT_OK(cuStreamCreate(&other_, CU_STREAM_NON_BLOCKING));
     memory_ = allocate(kBytes);
-    EXPECT_OK(cuMemsetD8_v2(memory_, 0, kBytes));
+    zero(memory_, kBytes);
+  }
+
+  // Streams that are not ordered with the default one may use the memory at once.
+  void zero(CUdeviceptr address, size_t bytes) {
+    EXPECT_OK(cuMemsetD8_v2(address, 0, bytes));
+    EXPECT_OK(cuCtxSynchronize());
   }
 
   // memory_[i] += value, or that of another address.

@@ -66,7 +66,7 @@ TEST_F(GraphTest, CapturedCopiesUseHostMemoryAsItIsAtEachLaunch) {
 TEST_F(GraphTest, CopiesOfOneGraphMeetInHostMemory) {
   std::vector<unsigned> between(kCount, 77);
   const CUdeviceptr second = allocate(kBytes);
-  EXPECT_OK(cuMemsetD8_v2(second, 0, kBytes));
+  zero(second, kBytes);
   EXPECT_OK(cuStreamBeginCapture_v2(stream_, CU_STREAM_CAPTURE_MODE_GLOBAL));
   EXPECT_OK(launchAdd(stream_, 4));
   EXPECT_OK(cuMemcpyDtoHAsync_v2(between.data(), memory_, kBytes, stream_));
@@ -86,7 +86,7 @@ TEST_F(GraphTest, LargeCopiesAndCopiesOfRows) {
   std::vector<unsigned char> in = pattern(pitch * rows, 1);
   std::vector<unsigned char> out(pitch * rows, 0xee);
   const CUdeviceptr device = allocate(pitch * rows);
-  EXPECT_OK(cuMemsetD8_v2(device, 0, pitch * rows));
+  zero(device, pitch * rows);
   CUDA_MEMCPY2D copy{};
   copy.srcMemoryType = CU_MEMORYTYPE_HOST;
   copy.srcHost = in.data();
@@ -128,7 +128,7 @@ TEST_F(GraphTest, ForksAndJoinsByEvents) {
   ASSERT_OK(cuEventCreate(&fork, CU_EVENT_DISABLE_TIMING));
   ASSERT_OK(cuEventCreate(&join, CU_EVENT_DISABLE_TIMING));
   const CUdeviceptr second = allocate(kBytes);
-  EXPECT_OK(cuMemsetD8_v2(second, 0, kBytes));
+  zero(second, kBytes);
   EXPECT_OK(cuStreamBeginCapture_v2(stream_, CU_STREAM_CAPTURE_MODE_GLOBAL));
   EXPECT_OK(launchAdd(stream_, 1));
   EXPECT_OK(cuEventRecord(fork, stream_));
@@ -186,7 +186,7 @@ class BuiltGraph : public GraphFixture {
     params.kernelParams = params_;
     return params;
   }
-  void clear() { EXPECT_OK(cuMemsetD8_v2(memory_, 0, kBytes)); }
+  void clear() { zero(memory_, kBytes); }
 
   CUgraph graph_ = nullptr;
   unsigned value_ = 0;

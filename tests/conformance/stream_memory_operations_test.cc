@@ -9,7 +9,7 @@ class StreamMemoryOperations : public GraphFixture {};
 
 TEST_F(StreamMemoryOperations, AStreamWaitsForWhatAnotherWrites) {
   const CUdeviceptr flag = allocate(16);
-  EXPECT_OK(cuMemsetD8_v2(flag, 0, 16));
+  zero(flag, 16);
   EXPECT_OK(cuStreamWaitValue32_v2(stream_, flag, 3, CU_STREAM_WAIT_VALUE_GEQ));
   EXPECT_OK(launchAdd(stream_, 1));
   EXPECT_CUDA(cuStreamQuery(stream_), CUDA_ERROR_NOT_READY);

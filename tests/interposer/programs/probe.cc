@@ -195,8 +195,7 @@ int badCalls() {
        CUDA_ERROR_INVALID_CONTEXT},
       {"not an image", CALL(cuModuleLoadData, reinterpret_cast<CUmodule*>(&inside), "no image"),
        CUDA_ERROR_INVALID_IMAGE},
-      {"unsupported", CALL(cuGraphCreate, reinterpret_cast<CUgraph*>(&inside), 0),
-       CUDA_ERROR_NOT_SUPPORTED},
+      {"unsupported", CALL(cuGraphicsUnregisterResource, nullptr), CUDA_ERROR_NOT_SUPPORTED},
       {"and on it goes", roundTrip(1000), CUDA_SUCCESS},
   };
   int wrong = 0;
