@@ -75,7 +75,7 @@ TEST(Preamble, WrongVersionKindAndFlagsAreToldApart) {
   bytes[8] = std::byte{77};
   EXPECT_EQ(parseClientPreamble(bytes, out, reason), PreambleStatus::versionRefused);
   EXPECT_THAT(reason, HasSubstr("77"));
-  for (uint8_t kind : {0, 3, 255}) {
+  for (uint8_t kind : {0, 4, 255}) {
     bytes = encodePreamble(bulkPreamble());
     bytes[10] = std::byte{kind};
     EXPECT_EQ(parseClientPreamble(bytes, out, reason), PreambleStatus::badRequest);
