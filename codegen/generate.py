@@ -59,6 +59,7 @@ def context_of(plan):
         body.driver_arguments = ", ".join(driver_argument(a) for a in body.arguments)
     return {
         "functions": model.functions,
+        "internal": model.internal,
         "handles": {name: with_defaults(handle) for name, handle in model.handles.items()},
         "pointer_handles": set(model.facts["handles"]),
         "reasons": sorted({f.unsupported for f in model.functions if f.unsupported}),

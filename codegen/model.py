@@ -15,6 +15,7 @@ FACTS = "cuda_driver_13_0.json"
 PROC_ADDRESS = "proc_address_13_0.json"
 
 CLASSES = ("local", "cached", "async", "sync")
+INTERNAL_BASE = 0xF000  # numbers of internal calls on the wire lie above it
 FUNCTION_KEYS = {"class", "unsupported", "hook", "context", "params", "wire", "waits", "cpu", "via",
                  "per_thread", "note", "shared", "capture"}
 CAPTURES = ("node", "stream", "unsafe", "default", "free")
@@ -152,6 +153,7 @@ class Model:
         self.load_chapters()
         self.functions = self.join()
         self.by_name = {f.name: f for f in self.functions}
+        self.internal = self.load_internal(self.root / "spec/internal.toml")
 
     def problem(self, text):
         self.problems.append(text)
@@ -193,6 +195,23 @@ class Model:
         if spec.get("capture", "free") not in CAPTURES:
             self.problem(f"capture of {name} is '{spec['capture']}'; it must be one of "
                          f"{', '.join(CAPTURES)}.")
+
+    def load_internal(self, path):
+        """Calls that are no functions of CUDA: records and worker handlers, and nothing else."""
+        functions = []
+        for name, spec in load_toml(path).items():
+            number = spec.pop("number", 0)
+            if not 1 <= number <= 0xFFF or spec.get("hook") != ["client", "worker"] or \
+                    "args" not in spec.get("wire", {}):
+                self.problem(f"The internal call {name} needs a number from 1 to 4095, both hooks, "
+                             f"and wire.args.")
+            functions.append(Function(name=name, params=[], chapter="shared_memory",
+                                      number=INTERNAL_BASE + number, base="", version=0,
+                                      flavour="", declared=False, spec=spec))
+        functions.sort(key=lambda f: f.number)
+        if [f.number for f in functions] != [INTERNAL_BASE + 1 + i for i in range(len(functions))]:
+            self.problem("The numbers in internal.toml are not 1 to n, each once.")
+        return functions
 
     # Joining -------------------------------------------------------------------------------------
 

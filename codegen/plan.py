@@ -102,6 +102,8 @@ class Plan:
                 self.plan_remote(function)
             elif function.call_class in ("async", "sync") and not function.flavour:
                 self.check_via(function)
+        for function in model.internal:
+            self.plan_remote(function)
         for function in self.functions:
             function.mock_steps = self.mock_steps(function) if not function.unsupported else []
         self.check_structs()

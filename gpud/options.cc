@@ -63,6 +63,8 @@ const Setting kSettings[] = {
      "Bytes of one session that may be staged at all; asynchronous copies to the host beyond it "
      "fail "
      "with CUDA_ERROR_OUT_OF_MEMORY."},
+    {"host_memory_bytes_max", &Options::host_memory_bytes_max, 0, 1024 * kGiB, true,
+     "Bytes of managed and of page-locked host memory of one session that its kernels may use."},
 };
 
 std::string flagOf(const Setting& setting) {

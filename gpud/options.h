@@ -23,6 +23,7 @@ struct Options {
   uint64_t handles_max = 1u << 20;
   uint64_t staging_bytes_max = 256u << 20;
   uint64_t bulk_bytes_max = 2048ull << 20;
+  uint64_t host_memory_bytes_max = 64ull << 30;
 
   // Command line only.
   std::string config;

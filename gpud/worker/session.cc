@@ -20,6 +20,7 @@ Session::Session(const DriverTable& driver, wire::UvEventPort& port, SessionCoun
       waits_(driver_, port, settings_.wait_threads_max),
       contexts_(driver_, handles_, waits_),
       memory_(counters),
+      shared_memory_(driver_, settings_.host_memory_bytes_max),
       staging_(driver_, waits_, settings_.bulk_bytes_max),
       uploads_(driver_, staging_, contexts_, {settings_.staging_bytes_max}),
       downloads_(driver_, staging_, contexts_, waits_, {settings_.staging_bytes_max / 4}),
@@ -39,6 +40,7 @@ Session::Session(const DriverTable& driver, wire::UvEventPort& port, SessionCoun
     staging_.contextEnds(context);
     memory_.contextEnds(context);
     host_functions_.contextEnds(context);
+    shared_memory_.contextEnds(context);
     handles_.unbindChildren(id);
   });
 }

@@ -21,6 +21,7 @@
 #include "gpud/worker/host_functions.h"
 #include "gpud/worker/memory_map.h"
 #include "gpud/worker/output_capture.h"
+#include "gpud/worker/shared_memory.h"
 #include "gpud/worker/staging_pool.h"
 #include "gpud/worker/uploads.h"
 #include "gpud/worker/waits.h"
@@ -36,6 +37,7 @@ struct SessionSettings {
   size_t handles_max = 1u << 20;
   uint64_t staging_bytes_max = 256u << 20;
   uint64_t bulk_bytes_max = 1u << 30;
+  uint64_t host_memory_bytes_max = uint64_t{64} << 30;
 };
 
 class Session final : public wire::SessionHandler, public ReplyNews {
@@ -91,6 +93,7 @@ class Session final : public wire::SessionHandler, public ReplyNews {
   HandleTable& handles() { return handles_; }
   Contexts& contexts() { return contexts_; }
   MemoryMap& memory() { return memory_; }
+  SharedMemory& sharedMemory() { return shared_memory_; }
   StagingPool& staging() { return staging_; }
   Uploads& uploads() { return uploads_; }
   Downloads& downloads() { return downloads_; }
@@ -159,6 +162,7 @@ class Session final : public wire::SessionHandler, public ReplyNews {
   Waits waits_;
   Contexts contexts_;
   MemoryMap memory_;
+  SharedMemory shared_memory_;
   StagingPool staging_;
   Uploads uploads_;
   Downloads downloads_;

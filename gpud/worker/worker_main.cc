@@ -113,6 +113,7 @@ SessionSettings settingsOf(const Options& options, SessionCounters* counters) {
   settings.handles_max = options.handles_max;
   settings.staging_bytes_max = options.staging_bytes_max;
   settings.bulk_bytes_max = options.bulk_bytes_max;
+  settings.host_memory_bytes_max = options.host_memory_bytes_max;
   settings.token = readToken(counters);
   return settings;
 }

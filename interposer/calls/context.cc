@@ -76,6 +76,7 @@ CUresult cuCtxDestroy_v2(CUcontext handle) {
   if (context == nullptr || context->primary) return CUDA_ERROR_INVALID_CONTEXT;
   wire::Args_cuCtxDestroy_v2 args;
   args.context = context->id;
+  scope.client().endSharing(*context);
   wire::Reply_cuCtxDestroy_v2 reply;
   const CUresult result = scope.call(args, reply);
   scope.client().endContext(*context);

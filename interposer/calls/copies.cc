@@ -3,6 +3,8 @@
 
 #include <cstring>
 
+#include "interposer/calls/host_memory.h"
+
 namespace farwarp::client {
 namespace {
 
@@ -135,6 +137,40 @@ CUresult settlePending(CallScope& scope, const void* start, size_t bytes) {
   return CUDA_SUCCESS;
 }
 
+namespace {
+
+CUresult waitForStream(const CopyWhere& where) {
+  const DriverTable& table = kClientTable;
+  return (where.flags & wire::kPerThreadDefaultStream) != 0
+             ? table.cuStreamSynchronize_ptsz(where.stream)
+             : table.cuStreamSynchronize(where.stream);
+}
+
+bool inGpud(Client& client, uint64_t address) {
+  return client.allocations.findDevice(address).has_value();
+}
+
+}  // namespace
+
+CUresult copyOnHost(void* to, const void* from, size_t bytes, const CopyWhere& where) {
+  FARWARP_TRY(waitForStream(where));
+  std::memmove(to, from, bytes);
+  return CUDA_SUCCESS;
+}
+
+CUresult copyOnDevice(CUdeviceptr to, CUdeviceptr from, size_t bytes, const CopyWhere& where,
+                      bool host_waits) {
+  const DriverTable& table = kClientTable;
+  const bool per_thread = (where.flags & wire::kPerThreadDefaultStream) != 0;
+  if (where.async) {
+    return per_thread ? table.cuMemcpyDtoDAsync_v2_ptsz(to, from, bytes, where.stream)
+                      : table.cuMemcpyDtoDAsync_v2(to, from, bytes, where.stream);
+  }
+  FARWARP_TRY(per_thread ? table.cuMemcpyDtoD_v2_ptds(to, from, bytes)
+                         : table.cuMemcpyDtoD_v2(to, from, bytes));
+  return host_waits ? waitForStream(where) : CUDA_SUCCESS;
+}
+
 CUresult copyToDevice(CUdeviceptr to, const void* from, size_t bytes, const CopyWhere& where) {
   CallScope scope(where.async ? CallId::cuMemcpyHtoDAsync_v2 : CallId::cuMemcpyHtoD_v2,
                   where.flags);
@@ -144,12 +180,20 @@ CUresult copyToDevice(CUdeviceptr to, const void* from, size_t bytes, const Copy
   if (bytes == 0) return CUDA_SUCCESS;
   if (from == nullptr || to == 0) return CUDA_ERROR_INVALID_VALUE;
   const Place place = placeOf(scope.client(), to, bytes);
+  // Addresses are unified: either side may be the other's memory.
+  if (inGpud(scope.client(), idOf(from))) return copyOnDevice(to, idOf(from), bytes, where, true);
+  if (place == Place::unknown && isPinned(scope.client(), reinterpret_cast<void*>(to), bytes)) {
+    return copyOnHost(reinterpret_cast<void*>(to), from, bytes, where);
+  }
   if (place == Place::outside) return CUDA_ERROR_INVALID_VALUE;
   if (where.in_order && where.async && place == Place::inside &&
       scope.client().host_functions.pending() && isPinned(scope.client(), from, bytes)) {
     return copyInStreamOrder(scope, to, from, bytes, stream, where.flags);
   }
   if (where.in_order) FARWARP_TRY(settlePending(scope, from, bytes));
+  shareReferenced(scope, {static_cast<const std::byte*>(from), bytes});
+  const bool shared = scope.client().shared_memory.contains(to);
+  if (shared) scope.touchesShared();
   if (where.async) {
     wire::Args_cuMemcpyHtoDAsync_v2 args;
     args.dst = to;
@@ -159,8 +203,10 @@ CUresult copyToDevice(CUdeviceptr to, const void* from, size_t bytes, const Copy
   }
   wire::Args_cuMemcpyHtoD_v2 args;
   args.dst = to;
-  return sendUpload<wire::Args_cuMemcpyHtoD_v2, wire::Reply_cuMemcpyHtoD_v2>(scope, args, from,
-                                                                             bytes, place);
+  FARWARP_TRY((sendUpload<wire::Args_cuMemcpyHtoD_v2, wire::Reply_cuMemcpyHtoD_v2>(
+      scope, args, from, bytes, place)));
+  // The program may look at what was copied, at once.
+  return shared ? waitForStream(where) : CUDA_SUCCESS;
 }
 
 CUresult copyToHost(void* to, CUdeviceptr from, size_t bytes, const CopyWhere& where) {
@@ -172,7 +218,12 @@ CUresult copyToHost(void* to, CUdeviceptr from, size_t bytes, const CopyWhere& w
   if (bytes == 0) return CUDA_SUCCESS;
   if (to == nullptr || from == 0) return CUDA_ERROR_INVALID_VALUE;
   const Place place = placeOf(scope.client(), from, bytes);
+  if (inGpud(scope.client(), idOf(to))) return copyOnDevice(idOf(to), from, bytes, where, true);
+  if (place == Place::unknown && isPinned(scope.client(), reinterpret_cast<void*>(from), bytes)) {
+    return copyOnHost(to, reinterpret_cast<void*>(from), bytes, where);
+  }
   if (place == Place::outside) return CUDA_ERROR_INVALID_VALUE;
+  if (scope.client().shared_memory.contains(from)) scope.touchesShared();
   // Bytes of an earlier copy must not arrive on top of these.
   FARWARP_TRY(settlePending(scope, to, bytes));
   if (where.async && place == Place::inside && isPinned(scope.client(), to, bytes)) {

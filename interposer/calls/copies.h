@@ -20,6 +20,13 @@ struct CopyWhere {
                                     const CopyWhere& where);
 [[nodiscard]] CUresult copyToHost(void* to, CUdeviceptr from, size_t bytes, const CopyWhere& where);
 
+// Between two places in gpud: device memory, or host memory that it shares. `host_waits`: unless it
+// is asynchronous the program relies on the copy when the call returns.
+[[nodiscard]] CUresult copyOnDevice(CUdeviceptr to, CUdeviceptr from, size_t bytes,
+                                    const CopyWhere& where, bool host_waits);
+// Between two places here, in order behind the stream's earlier work.
+[[nodiscard]] CUresult copyOnHost(void* to, const void* from, size_t bytes, const CopyWhere& where);
+
 // How much the client knows about a device address. One that is in no known allocation may still be
 // good (memory that a kernel told the program of); gpud's driver decides then, and the call waits
 // for its word.

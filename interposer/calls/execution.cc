@@ -3,6 +3,7 @@
 #include <array>
 #include <cstring>
 
+#include "interposer/calls/host_memory.h"
 #include "interposer/calls/kernels.h"
 #include "interposer/calls/launch_attributes.h"
 
@@ -97,6 +98,7 @@ CUresult launch(CallScope& scope, CUfunction function, const LaunchShape& shape,
   FARWARP_TRY(checkAgainstDevice(scope, *kernel, shape));
   PackedParams packed;
   FARWARP_TRY(packed.pack(*kernel, params, extra));
+  shareReferenced(scope, packed.bytes());
   wire::Args_cuLaunchKernelEx args;
   args.function = idOf(function);
   FARWARP_TRY(scope.use(wire::HandleType::stream, stream, args.stream, true));

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "interposer/calls/host_memory.h"
+
 namespace farwarp::client {
 namespace {
 
@@ -124,6 +126,7 @@ CUresult GraphImage::encode(CallScope& scope, const graph::Node& node, wire::Gra
     to.shared_bytes = kernel->shape.shared_dynamic;
     to.attributes = kernel->attributes;
     to.params = kernel->packed;
+    shareReferenced(scope, kernel->packed);
   } else if (const auto* copy = node.as<graph::CopyParams>()) {
     return encodeCopy(scope, *copy, to);
   } else if (const auto* fill = node.as<graph::FillParams>()) {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <mutex>
 
+#include "interposer/calls/host_memory.h"
 #include "interposer/calls/image_load.h"
 #include "interposer/calls/kernels.h"
 
@@ -97,6 +98,7 @@ CUresult cuLibraryUnload(CUlibrary library) {
   FARWARP_TRY(scope.enter(kNeedsInit));
   wire::Args_cuLibraryUnload args;
   FARWARP_TRY(scope.use(wire::HandleType::library, library, args.library));
+  scope.client().endSharing(args.library);
   FARWARP_TRY(scope.submit(args));
   scope.destroy(args.library);
   return CUDA_SUCCESS;
@@ -201,6 +203,23 @@ CUresult cuLibraryGetGlobal(CUdeviceptr* address, size_t* bytes, CUlibrary libra
   wire::Reply_cuLibraryGetGlobal reply;
   FARWARP_TRY(scope.call(args, reply));
   keepGlobal(scope.client(), args.library, scope.thread().current(), reply.address, reply.bytes);
+  if (address != nullptr) *address = reply.address;
+  if (bytes != nullptr) *bytes = reply.bytes;
+  return CUDA_SUCCESS;
+}
+
+CUresult cuLibraryGetManaged(CUdeviceptr* address, size_t* bytes, CUlibrary library,
+                             const char* name) {
+  CallScope scope(CallId::cuLibraryGetManaged);
+  FARWARP_TRY(scope.enter(kNeedsInit));
+  if (name == nullptr || (address == nullptr && bytes == nullptr)) return CUDA_ERROR_INVALID_VALUE;
+  wire::Args_cuLibraryGetManaged args;
+  FARWARP_TRY(scope.use(wire::HandleType::library, library, args.library));
+  args.name = name;
+  wire::Reply_cuLibraryGetManaged reply;
+  FARWARP_TRY(scope.call(args, reply));
+  FARWARP_TRY(
+      shareVariable(scope, args.library, reply.address, reply.bytes, reply.base, reply.whole));
   if (address != nullptr) *address = reply.address;
   if (bytes != nullptr) *bytes = reply.bytes;
   return CUDA_SUCCESS;

@@ -1,32 +1,13 @@
 // The copy functions of the memory chapter. Copies on the device have generated bodies.
-#include <cstring>
-
 #include "interposer/calls/copies.h"
 
 namespace farwarp::client::calls {
 namespace {
 
-bool perThread(uint16_t flags) {
-  return (flags & wire::kPerThreadDefaultStream) != 0;
-}
-
-// cuMemcpy between two host addresses: ordered behind the stream's earlier work, then done here.
-CUresult copyOnHost(void* to, const void* from, size_t bytes, const CopyWhere& where) {
-  const DriverTable& table = kClientTable;
-  FARWARP_TRY(perThread(where.flags) ? table.cuStreamSynchronize_ptsz(where.stream)
-                                     : table.cuStreamSynchronize(where.stream));
-  std::memmove(to, from, bytes);
-  return CUDA_SUCCESS;
-}
-
-CUresult copyOnDevice(CUdeviceptr to, CUdeviceptr from, size_t bytes, const CopyWhere& where) {
-  const DriverTable& table = kClientTable;
-  if (where.async) {
-    return perThread(where.flags) ? table.cuMemcpyDtoDAsync_v2_ptsz(to, from, bytes, where.stream)
-                                  : table.cuMemcpyDtoDAsync_v2(to, from, bytes, where.stream);
-  }
-  return perThread(where.flags) ? table.cuMemcpyDtoD_v2_ptds(to, from, bytes)
-                                : table.cuMemcpyDtoD_v2(to, from, bytes);
+// Memory that the program uses directly, too: it may rely on a copy that is not asynchronous.
+bool hostSees(CUdeviceptr address) {
+  const std::optional<Allocation> memory = Client::get().allocations.findDevice(address);
+  return memory && memory->kind != AllocationKind::device;
 }
 
 // The program names two addresses and no direction: memory of the device is known, the rest is
@@ -37,13 +18,16 @@ CUresult copyAnywhere(CUdeviceptr to, CUdeviceptr from, size_t bytes, const Copy
   const AllocationMap& allocations = Client::get().allocations;
   const bool to_device = allocations.findDevice(to).has_value();
   const bool from_device = allocations.findDevice(from).has_value();
-  if (to_device && from_device) return copyOnDevice(to, from, bytes, where);
+  if (to_device && from_device) {
+    return copyOnDevice(to, from, bytes, where, hostSees(to) || hostSees(from));
+  }
   if (to_device) return copyToDevice(to, reinterpret_cast<const void*>(from), bytes, where);
   if (from_device) return copyToHost(reinterpret_cast<void*>(to), from, bytes, where);
   return copyOnHost(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes, where);
 }
 
-// With unified addressing the side that a function's name calls the host may be memory of the device.
+// With unified addressing the side that a function's name calls the host may be memory of the
+// device.
 CUresult copyFrom(CUdeviceptr to, const void* host, size_t bytes, const CopyWhere& where) {
   const auto from = reinterpret_cast<CUdeviceptr>(host);
   if (Client::get().allocations.findDevice(from)) return copyAnywhere(to, from, bytes, where);

@@ -34,7 +34,8 @@ CUresult findSide(CallScope& scope, const CopyEnd& end, const CopyBox& box, Side
     side = {true, true};
     return checkArray(scope, end, box);
   }
-  if (end.type != CU_MEMORYTYPE_HOST) {
+  // Host memory that gpud shares is copied there, in the order of the stream.
+  if (end.type != CU_MEMORYTYPE_HOST || client.shared_memory.contains(end.rows.address)) {
     const Place place = placeOf(client, end.rows.address, end.span);
     side = {place != Place::unknown, place == Place::inside};
     if (side.on_device) return side.known ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;

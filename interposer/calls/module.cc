@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <mutex>
 
+#include "interposer/calls/host_memory.h"
 #include "interposer/calls/image_load.h"
 #include "interposer/calls/kernels.h"
 
@@ -126,6 +127,10 @@ CUresult cuModuleGetGlobal_v2(CUdeviceptr* address, size_t* bytes, CUmodule modu
   args.name = name;
   wire::Reply_cuModuleGetGlobal_v2 reply;
   FARWARP_TRY(scope.call(args, reply));
+  if (reply.whole != 0) {
+    FARWARP_TRY(
+        shareVariable(scope, args.module, reply.address, reply.bytes, reply.base, reply.whole));
+  }
   keepGlobal(scope.client(), args.module, scope.thread().current(), reply.address, reply.bytes);
   if (address != nullptr) *address = reply.address;
   if (bytes != nullptr) *bytes = reply.bytes;

@@ -36,6 +36,7 @@ CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device) {
     wire::Args_cuDevicePrimaryCtxRelease_v2 args;
     args.dev = device;
     args.context = context->id;
+    if (context->retained == 1) scope.client().endSharing(*context);
     FARWARP_TRY(scope.submit(args));
     if (--context->retained != 0) return CUDA_SUCCESS;
     context->active = false;
@@ -62,6 +63,7 @@ CUresult cuDevicePrimaryCtxReset_v2(CUdevice device) {
     if (context->active.exchange(false)) {
       wire::Args_cuDevicePrimaryCtxReset_v2 args;
       args.dev = device;
+      scope.client().endSharing(*context);
       wire::Reply_cuDevicePrimaryCtxReset_v2 reply;
       result = scope.call(args, reply);
     }

@@ -127,7 +127,8 @@ CUresult cuMemFreeAsync(CUdeviceptr address, CUstream stream, uint16_t record_fl
   wire::Args_cuMemFreeAsync args;
   FARWARP_TRY(scope.use(HandleType::stream, stream, args.stream, true));
   AllocationMap& allocations = scope.client().allocations;
-  const std::optional<Allocation> known = allocations.findDevice(address);
+  std::optional<Allocation> known = allocations.findDevice(address);
+  if (known && known->kind != AllocationKind::device) known.reset();
   if (!known || known->base != address || known->global) return CUDA_ERROR_INVALID_VALUE;
   // Out of the map first: as soon as gpud has freed it, another thread may be given the address.
   if (!allocations.removeDevice(address)) return CUDA_ERROR_INVALID_VALUE;

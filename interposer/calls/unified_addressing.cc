@@ -24,15 +24,16 @@ CUresult givePool(const Allocation& memory, void* data) {
 // CUDA_ERROR_INVALID_VALUE.
 CUresult attributeOf(const Allocation& memory, uint64_t address, CUpointer_attribute attribute,
                      void* data) {
+  const bool managed = memory.kind == AllocationKind::managed;
   const bool on_device = memory.kind == AllocationKind::device;
   switch (attribute) {
     case CU_POINTER_ATTRIBUTE_CONTEXT:
       return give(data, handleOf<CUcontext>(memory.context));
     case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
-      return give<unsigned int>(data, on_device ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_HOST);
+      return give<unsigned int>(data,
+                                on_device || managed ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_HOST);
     case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
-      // Kernels do not see host memory yet, so it has no address on the device.
-      return on_device ? give<CUdeviceptr>(data, address) : CUDA_ERROR_INVALID_VALUE;
+      return give<CUdeviceptr>(data, address);
     case CU_POINTER_ATTRIBUTE_HOST_POINTER:
       return on_device ? CUDA_ERROR_INVALID_VALUE : give(data, reinterpret_cast<void*>(address));
     case CU_POINTER_ATTRIBUTE_SYNC_MEMOPS:
@@ -57,6 +58,7 @@ CUresult attributeOf(const Allocation& memory, uint64_t address, CUpointer_attri
     case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
       return givePool(memory, data);
     case CU_POINTER_ATTRIBUTE_IS_MANAGED:
+      return give<int>(data, managed ? 1 : 0);
     case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
     case CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE:
     case CU_POINTER_ATTRIBUTE_IS_HW_DECOMPRESS_CAPABLE:

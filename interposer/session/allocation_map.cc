@@ -1,5 +1,6 @@
 #include "interposer/session/allocation_map.h"
 
+#include <algorithm>
 #include <mutex>
 
 namespace farwarp::client {
@@ -14,11 +15,17 @@ const Allocation* AllocationMap::lookup(const Ranges& ranges, uint64_t address) 
 bool AllocationMap::add(Allocation allocation) {
   if (allocation.bytes == 0 || allocation.base + allocation.bytes < allocation.base) return false;
   std::unique_lock lock(mutex_);
-  Ranges& ranges = allocation.kind == AllocationKind::device ? device_ : host_;
+  const bool host =
+      allocation.kind == AllocationKind::pinned || allocation.kind == AllocationKind::registered;
+  Ranges& ranges = host ? host_ : device_;
   auto next = ranges.lower_bound(allocation.base);
   if (next != ranges.end() && next->second.base < allocation.base + allocation.bytes) return false;
   if (lookup(ranges, allocation.base) != nullptr) return false;
   allocation.buffer = next_buffer_++;
+  if (host) {
+    host_low_.store(std::min(host_low_.load(), allocation.base));
+    host_high_.store(std::max(host_high_.load(), allocation.base + allocation.bytes));
+  }
   ranges.emplace(allocation.base, allocation);
   return true;
 }
@@ -50,8 +57,15 @@ std::optional<Allocation> AllocationMap::find(uint64_t address) const {
 
 std::optional<Allocation> AllocationMap::findDevice(uint64_t address) const {
   std::shared_lock lock(mutex_);
-  const Allocation* found = lookup(device_, address);
-  return found == nullptr ? std::nullopt : std::optional(*found);
+  if (const Allocation* found = lookup(device_, address)) return *found;
+  const Allocation* host = lookup(host_, address);
+  return host == nullptr || !host->shared ? std::nullopt : std::optional(*host);
+}
+
+void AllocationMap::setShared(uint64_t base) {
+  std::unique_lock lock(mutex_);
+  const auto found = host_.find(base);
+  if (found != host_.end()) found->second.shared = true;
 }
 
 std::optional<Allocation> AllocationMap::findHost(uint64_t address) const {
@@ -66,6 +80,32 @@ bool AllocationMap::setSyncMemops(uint64_t address, bool on) {
   if (found == nullptr) return false;
   device_.at(found->base).sync_memops = on;
   return true;
+}
+
+std::vector<Allocation> AllocationMap::removeShared(uint64_t context) {
+  std::unique_lock lock(mutex_);
+  std::vector<Allocation> shared;
+  const auto take = [&](const auto& entry) {
+    const Allocation& memory = entry.second;
+    const bool is_shared = memory.shared || memory.kind == AllocationKind::managed;
+    if (memory.context != context || !is_shared) return false;
+    shared.push_back(memory);
+    return true;
+  };
+  std::erase_if(device_, take);
+  std::erase_if(host_, take);
+  return shared;
+}
+
+std::vector<Allocation> AllocationMap::removeVariables(uint64_t owner) {
+  std::unique_lock lock(mutex_);
+  std::vector<Allocation> variables;
+  std::erase_if(device_, [&](const auto& entry) {
+    if (entry.second.owner != owner || entry.second.kind != AllocationKind::managed) return false;
+    variables.push_back(entry.second);
+    return true;
+  });
+  return variables;
 }
 
 std::vector<Allocation> AllocationMap::removeContext(uint64_t context) {

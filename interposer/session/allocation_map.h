@@ -7,6 +7,7 @@
 
 #include <cuda.h>
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -19,6 +20,7 @@ enum class AllocationKind : uint8_t {
   device,      // cuMemAlloc and the like, module globals
   pinned,      // cuMemAllocHost, cuMemHostAlloc: memory of ours
   registered,  // cuMemHostRegister: the program's own memory
+  managed,     // cuMemAllocManaged and managed variables: both sides use it, at one address
 };
 
 struct Allocation {
@@ -30,8 +32,10 @@ struct Allocation {
   uint32_t flags = 0;   // as given to cuMemHostAlloc or cuMemHostRegister
   uint64_t buffer = 0;  // CU_POINTER_ATTRIBUTE_BUFFER_ID: never used twice in a process
   bool sync_memops = false;
+  bool shared = false;          // host memory that gpud has too, and kernels see
   bool global = false;          // a module's variable: ends with its module, cannot be freed
   uint64_t owner = 0;           // the module or library of a global
+  uint64_t region = 0;          // of a managed variable: where the shared pages begin
   bool stream_ordered = false;  // from a memory pool; belongs to no context
   uint64_t pool = 0;            // handle of that pool, 0 for the device's default one
 };
@@ -46,15 +50,27 @@ class AllocationMap {
   std::optional<Allocation> removeDevice(uint64_t base);
   std::optional<Allocation> removeHost(uint64_t base);
 
-  // The allocation that `address` lies in.
+  // The allocation that `address` lies in. Memory of the device is also host memory that it sees.
   std::optional<Allocation> find(uint64_t address) const;
   std::optional<Allocation> findDevice(uint64_t address) const;
   std::optional<Allocation> findHost(uint64_t address) const;
 
+  // Host memory that begins at `base` is seen by the device from now on.
+  void setShared(uint64_t base);
+  bool anyPlainHost() const { return host_high_.load(std::memory_order_relaxed) != 0; }
+  // True when host memory may lie at `address`. Cheap.
+  bool maybePlainHost(uint64_t address) const {
+    return address >= host_low_.load(std::memory_order_relaxed) &&
+           address < host_high_.load(std::memory_order_relaxed);
+  }
+
   // CU_POINTER_ATTRIBUTE_SYNC_MEMOPS of the allocation that `address` lies in. False if none.
   bool setSyncMemops(uint64_t address, bool on);
 
-  // The context, module or library is over. Gives back the host memory to free.
+  // Ends the memory of a context, or of a module or library, that gpud shares, and gives it back.
+  std::vector<Allocation> removeShared(uint64_t context);
+  std::vector<Allocation> removeVariables(uint64_t owner);
+  // The context, module or library is over. Gives back what is memory of this process.
   std::vector<Allocation> removeContext(uint64_t context);
   void removeOwner(uint64_t owner);
 
@@ -67,6 +83,8 @@ class AllocationMap {
   Ranges device_;
   Ranges host_;
   uint64_t next_buffer_ = 1;
+  std::atomic<uint64_t> host_low_{~uint64_t{0}};  // host memory lies in [host_low_, host_high_)
+  std::atomic<uint64_t> host_high_{0};
 };
 
 }  // namespace farwarp::client

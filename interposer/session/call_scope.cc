@@ -4,6 +4,7 @@
 #include <cstring>
 #include <string>
 
+#include "client_calls_gen.h"
 #include "driver/error_names.h"
 #include "interposer/session/client.h"
 #include "interposer/session/thread_state.h"
@@ -32,6 +33,7 @@ bool waitsForDevice(CallId call) {
     case CallId::cuMemcpyHtoD_v2:
     case CallId::cuMipmappedArrayDestroy:
     case CallId::cuModuleUnload:
+    case CallId::unshareMemory:
       return true;
     default:
       return false;
@@ -162,8 +164,19 @@ CUresult CallScope::beginRecord(size_t bytes, std::byte*& at) {
   if (bytes > wire::kRecordBytesMax - sizeof(wire::RecordHeader)) {
     return connectionTrouble(Trouble::tooLarge);
   }
+  record_bytes_ = bytes;
+  if (client_->shared_memory.active()) {
+    // What is encoded may lie in memory that must be fetched first, which goes through the log.
+    early_.reset(new std::byte[bytes]);
+    at = early_.get();
+    return CUDA_SUCCESS;
+  }
+  return beginInLog(at);
+}
+
+CUresult CallScope::beginInLog(std::byte*& at) {
   wire::RecordHeader header;
-  header.bytes = static_cast<uint32_t>(sizeof(header) + bytes);
+  header.bytes = static_cast<uint32_t>(sizeof(header) + record_bytes_);
   header.call = static_cast<uint16_t>(call_);
   header.flags = flags_;
   header.context = wire::HandleId(reinterpret_cast<uint64_t>(thread_->current())).index();
@@ -174,15 +187,72 @@ CUresult CallScope::beginRecord(size_t bytes, std::byte*& at) {
   return CUDA_SUCCESS;
 }
 
+CUresult CallScope::moveIntoLog() {
+  SharedMemory& shared = client_->shared_memory;
+  if (call_ == CallId::cuModuleUnload) {
+    // The one call with a generated body that takes shared memory away.
+    wire::Args_cuModuleUnload args;
+    if (args.decode({early_.get(), record_bytes_})) client_->endSharing(args.hmod);
+  }
+  const auto context = reinterpret_cast<uint64_t>(thread_->current());
+  device_work_ = touches_shared_ || SharedMemory::isDeviceWork(call_);
+  if (device_work_) shared.beforeDeviceWork(context);
+  work_issued_ = shared.workIssued();
+  if (shared.overlaps(reinterpret_cast<uint64_t>(upload_.data()), upload_.size())) {
+    // The socket cannot take bytes from pages that are closed.
+    copied_upload_.assign(upload_.begin(), upload_.end());
+    upload_ = copied_upload_;
+  }
+  std::byte* at = nullptr;
+  if (CUresult r = beginInLog(at); r != CUDA_SUCCESS) return r;
+  std::memcpy(at, early_.get(), record_bytes_);
+  return CUDA_SUCCESS;
+}
+
 CUresult CallScope::endRecord() {
+  if (early_ != nullptr) {
+    if (CUresult r = moveIntoLog(); r != CUDA_SUCCESS) return r;
+  }
   Trouble trouble = client_->log.append(/*now=*/transfer_ != 0);
   if (trouble == Trouble::none && transfer_ != 0) {
     trouble = client_->connection().put(transfer_, upload_);
   }
-  return trouble == Trouble::none ? CUDA_SUCCESS : connectionTrouble(trouble);
+  if (device_work_) {
+    client_->shared_memory.afterDeviceWork(reinterpret_cast<uint64_t>(thread_->current()));
+  }
+  if (trouble != Trouble::none) return connectionTrouble(trouble);
+  return early_ != nullptr ? waitForHost() : CUDA_SUCCESS;
+}
+
+// Where the device writes memory that the program sees, a synchronous call has written it when it
+// returns. Which memory a memset or a copy of rows writes is not looked up here; it waits as soon
+// as anything is shared.
+CUresult CallScope::waitForHost() {
+  if (!SharedMemory::hostRelies(call_)) return CUDA_SUCCESS;
+  return (flags_ & wire::kPerThreadDefaultStream) != 0
+             ? kClientTable.cuStreamSynchronize_ptsz(nullptr)
+             : kClientTable.cuStreamSynchronize(nullptr);
+}
+
+// What the device wrote is the program's to see when a call that waited returns.
+void CallScope::afterWait(CUresult result) {
+  const bool internal = static_cast<size_t>(call_) >= kInternalCallFirst;
+  if (internal || !client_->shared_memory.active()) return;
+  const auto context = reinterpret_cast<uint64_t>(thread_->current());
+  if (device_work_) client_->shared_memory.afterDeviceWork(context);
+  // Nothing was noted for a call that began before anything was shared.
+  const bool whole_context =
+      call_ == CallId::cuCtxSynchronize && result == CUDA_SUCCESS && early_ != nullptr;
+  client_->shared_memory.synchronised(work_issued_, context, whole_context);
 }
 
 CUresult CallScope::endRecordAndWait(std::span<const std::byte>& body) {
+  if (early_ != nullptr) {
+    if (CUresult r = moveIntoLog(); r != CUDA_SUCCESS) {
+      transport_failed_ = true;
+      return r;
+    }
+  }
   wire::Ticket ticket = client_->log.start();
   wire::ClientConnection& connection = client_->connection();
   if (ticket && transfer_ != 0) {
@@ -210,6 +280,7 @@ CUresult CallScope::endRecordAndWait(std::span<const std::byte>& body) {
   body = bytes.subspan(sizeof(header) + ids_bytes);
 
   auto result = static_cast<CUresult>(header.result);
+  afterWait(result);
   // The same error of an earlier call has been told with this one.
   if (header.deferred != CUDA_SUCCESS && header.deferred != header.result) {
     client_->kept_error.store(header.deferred);

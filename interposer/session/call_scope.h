@@ -6,7 +6,9 @@
 
 #include <cuda.h>
 
+#include <memory>
 #include <span>
+#include <vector>
 
 #include "driver_calls_gen.h"  // enum class CallId : uint16_t
 #include "protocol/client_connection.h"
@@ -57,6 +59,9 @@ class CallScope {
     upload_ = data;
   }
 
+  // The call reads or writes memory that gpud shares with the program (shared_memory.h).
+  void touchesShared() { touches_shared_ = true; }
+
   // Appends the call to the session's batch and returns without waiting (class async).
   template <typename Args>
   [[nodiscard]] CUresult submit(const Args& args) {
@@ -96,8 +101,13 @@ class CallScope {
   // Waits for the contexts in which host functions are pending.
   void settleHostFunctions();
   CUresult connectionTrouble(wire::Trouble trouble);
-  // Locks the log and makes room for a record with `bytes` of body. Holds the lock until end*().
+  // Makes room for a record with `bytes` of body: in the log, which is locked until end*(), or
+  // beside it once memory is shared.
   CUresult beginRecord(size_t bytes, std::byte*& at);
+  CUresult beginInLog(std::byte*& at);
+  CUresult moveIntoLog();
+  CUresult waitForHost();
+  void afterWait(CUresult result);
   CUresult endRecord();
   CUresult endRecordAndWait(std::span<const std::byte>& body);
   CUresult malformedReply();
@@ -109,6 +119,13 @@ class CallScope {
   ThreadState* thread_ = nullptr;
   uint64_t transfer_ = 0;
   std::span<const std::byte> upload_;
+  // With shared memory (shared_memory.h):
+  size_t record_bytes_ = 0;
+  std::unique_ptr<std::byte[]> early_;  // the record until it enters the log
+  std::vector<std::byte> copied_upload_;
+  bool touches_shared_ = false;
+  bool device_work_ = false;
+  uint64_t work_issued_ = 0;
   wire::Reply reply_;  // owner of the bytes that `call` decoded from
 };
 

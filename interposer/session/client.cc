@@ -24,6 +24,14 @@ namespace {
 // Null until the first CUDA call; read by the handlers below, which must not make it.
 std::atomic<Client*> the_client{nullptr};
 
+void prepareFork() {
+  if (Client* client = the_client.load()) client->beforeFork();
+}
+
+void parentAfterFork() {
+  if (Client* client = the_client.load()) client->afterForkInParent();
+}
+
 void childAfterFork() {
   if (Client* client = the_client.load()) client->afterForkInChild();
 }
@@ -50,7 +58,7 @@ Client& Client::get() {
     auto* made = new Client;
     installHiddenTables(*made);
     the_client.store(made);
-    pthread_atfork(nullptr, nullptr, childAfterFork);
+    pthread_atfork(prepareFork, parentAfterFork, childAfterFork);
     return made;
   }();
   return *client;
@@ -80,6 +88,12 @@ CUresult Client::phaseResult() const {
 void Client::sayOnce(const std::string& sentence) {
   events.write(sentence);
   if (!said_.exchange(true)) printLine(sentence);
+}
+
+void Client::explain(const std::string& sentence) {
+  constexpr unsigned kMost = 20;
+  events.write(sentence);
+  if (explained_.fetch_add(1) < kMost) printLine(sentence);
 }
 
 CUresult Client::connect() {
@@ -171,6 +185,26 @@ void Client::release(const std::vector<HandleTable::Removed>& removed) {
   }
 }
 
+void Client::endSharing(const Context& context) {
+  for (const Allocation& memory : allocations.removeShared(context.id)) {
+    if (memory.global) {
+      shared_memory.unshare(memory.region, SharedMemory::Keep::no);
+      continue;
+    }
+    const bool registered = memory.kind == AllocationKind::registered;
+    shared_memory.unshare(memory.base,
+                          registered ? SharedMemory::Keep::yes : SharedMemory::Keep::no);
+    if (!registered) host_arena.free(memory.base, memory.bytes);
+  }
+}
+
+void Client::endSharing(uint64_t owner) {
+  // Several variables lie in one region; the first one ends it.
+  for (const Allocation& variable : allocations.removeVariables(owner)) {
+    shared_memory.unshare(variable.region, SharedMemory::Keep::no);
+  }
+}
+
 void Client::endContext(Context& context) {
   const uint64_t id = context.id;
   context.active = false;
@@ -186,9 +220,8 @@ void Client::endContext(Context& context) {
   release(removed);
   host_functions.contextEnds(reinterpret_cast<CUcontext>(id));
   for (const Allocation& allocation : allocations.removeContext(id)) {
-    if (allocation.kind == AllocationKind::pinned) {
-      ::free(reinterpret_cast<void*>(allocation.base));
-    }
+    if (allocation.kind == AllocationKind::pinned)
+      host_arena.free(allocation.base, allocation.bytes);
   }
   contextLocalStorage().endContext(reinterpret_cast<CUcontext>(id));
 }
@@ -234,6 +267,7 @@ CUresult Client::contextNumber(CUcontext context, uint64_t* number) {
 
 void Client::afterForkInChild() {
   // Nothing is locked here: another thread of the parent may have held any lock.
+  shared_memory.afterForkInChild();
   if (phase() == Phase::unconnected || phase() == Phase::failed) return;
   phase_.store(Phase::forked);
   if (connection_ != nullptr) connection_->abandonAfterFork();

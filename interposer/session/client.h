@@ -2,7 +2,8 @@
 //
 // There is one, made by the first CUDA call and never destroyed: runtimes in shared libraries call
 // in after static destructors have run. Lock order: Contexts::transitions, MemoryPools::transitions
-// or Image::mutex, then the session log's lock; all others are leaves.
+// or Image::mutex, then the shared
+// memory's lock, then the session log's; all others are leaves.
 #pragma once
 
 #include <cuda.h>
@@ -13,6 +14,7 @@
 #include <string>
 
 #include "driver/driver_front.h"
+#include "driver/managed_advice.h"
 #include "interposer/session/allocation_map.h"
 #include "interposer/session/arrays.h"
 #include "interposer/session/contexts.h"
@@ -20,11 +22,13 @@
 #include "interposer/session/devices.h"
 #include "interposer/session/event_log.h"
 #include "interposer/session/handle_table.h"
+#include "interposer/session/host_arena.h"
 #include "interposer/session/host_functions.h"
 #include "interposer/session/images.h"
 #include "interposer/session/memory_pools.h"
 #include "interposer/session/options.h"
 #include "interposer/session/session_log.h"
+#include "interposer/session/shared_memory.h"
 #include "interposer/session/texture_objects.h"
 #include "interposer/session/transfers.h"
 
@@ -68,6 +72,8 @@ class Client final : public DriverFront {
   Devices devices;
   HandleTable handles;
   AllocationMap allocations;
+  HostArena host_arena;
+  ManagedAdvice managed_advice;
   MemoryPools memory_pools;
   TextureObjects textures;
   TextureObjects surfaces;
@@ -76,11 +82,21 @@ class Client final : public DriverFront {
   HostFunctions host_functions{*this};
   ImageGraveyard graveyard;
   SessionLog log;
+  SharedMemory shared_memory{*this};
   std::atomic<uint64_t> launches{0};
   wire::ClientConnection& connection() { return *connection_; }
 
+  // One line on stderr that says why something is not done, for the person at the terminal. Not too
+  // many of them.
+  void explain(const std::string& sentence);
+
   // Frees what belonged to objects that ended.
   void release(const std::vector<HandleTable::Removed>& removed);
+  // The context is about to end in gpud: so does the sharing of its host memory, before gpud
+  // forgets it.
+  void endSharing(const Context& context);
+  // The same for the managed variables of a module or library that is about to be unloaded.
+  void endSharing(uint64_t owner);
   // The context is over in the client: its objects, memory and context-local storage.
   void endContext(Context& context);
 
@@ -96,6 +112,8 @@ class Client final : public DriverFront {
                         void* user) override;
 
   // For pthread_atfork and for the end of the process.
+  void beforeFork() { shared_memory.beforeFork(); }
+  void afterForkInParent() { shared_memory.afterForkInParent(); }
   void afterForkInChild();
   void atExit();
 
@@ -110,6 +128,7 @@ class Client final : public DriverFront {
   std::unique_ptr<wire::ClientConnection> connection_;
   std::atomic<CUresult> failure_{CUDA_SUCCESS};  // in phases failed and lost
   std::atomic<bool> said_{false};
+  std::atomic<unsigned> explained_{0};
   int driver_version_ = kDefaultDriverVersion;
 };
 

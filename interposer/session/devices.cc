@@ -13,6 +13,13 @@ Device::Device(const wire::DeviceSnapshot& snapshot) : snapshot_(snapshot) {
   }
   // Pools whose memory other processes could open are not forwarded, whatever the device can do.
   values_[CU_DEVICE_ATTRIBUTE_MEMPOOL_SUPPORTED_HANDLE_TYPES] = CU_MEM_HANDLE_TYPE_NONE;
+  // The program's memory is coherent with gpud's at launches and waits, not while kernels run, and
+  // only what it got from CUDA or registered.
+  values_[CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS] = 0;
+  values_[CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS] = 0;
+  values_[CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS_USES_HOST_PAGE_TABLES] = 0;
+  values_[CU_DEVICE_ATTRIBUTE_DIRECT_MANAGED_MEM_ACCESS_FROM_HOST] = 0;
+  values_[CU_DEVICE_ATTRIBUTE_HOST_NATIVE_ATOMIC_SUPPORTED] = 0;
   auto limit = [this](CUdevice_attribute name) {
     return static_cast<uint32_t>(std::max(0, value(name)));
   };

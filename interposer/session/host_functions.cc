@@ -94,9 +94,11 @@ CUresult HostFunctions::copyNow(CUcontext context, CUdeviceptr to, const void* f
 
 CUresult HostFunctions::startThreadLocked() {
   if (thread_) return CUDA_SUCCESS;
-  // The program's signal handlers must not run on a thread that it does not know.
+  // The program's signal handlers must not run on a thread that it does not know. But its functions
+  // may touch memory that is shared with the device, which raises SIGSEGV.
   sigset_t all, old;
   sigfillset(&all);
+  sigdelset(&all, SIGSEGV);
   pthread_sigmask(SIG_SETMASK, &all, &old);
   pthread_t thread;
   thread_ = pthread_create(&thread, nullptr, threadMain, this) == 0;
@@ -138,9 +140,12 @@ void HostFunctions::runOne(const wire::HostFunctionCall& call) {
   client_.transfers.complete(std::as_bytes(std::span(call.completed)), client_.connection());
   client_.transfers.waitUntilPlaced();
   client_.device_output.write();
+  client_.shared_memory.deviceReachedHost();
   inside_host_function = true;
   body(static_cast<CUresult>(call.status));
   inside_host_function = false;
+  // The stream goes on behind the function, and sees what it wrote.
+  if (client_.shared_memory.flush()) static_cast<void>(client_.log.flush());
   // Only now: until then pinned memory may change.
   if (runs == Runs::once) forget(call.number);
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "interposer/stub/signal_hook.h"
 #include "stub_exports_gen.h"
 
 namespace {
@@ -84,6 +85,8 @@ void load() {
     return;
   }
   fill(*table());
+  auto handler = reinterpret_cast<ClientSigaction>(dlsym(client, "farwarp_client_sigaction"));
+  __atomic_store_n(&farwarp_stub_client_sigaction, handler, __ATOMIC_RELEASE);
 }
 
 }  // namespace

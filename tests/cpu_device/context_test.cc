@@ -128,8 +128,10 @@ TEST(Init, WhatNeedsNoDriverWorksBeforeInit) {
 
 TEST(Init, AnUnsupportedCallSaysSo) {
   ASSERT_OK(cuInit(0));
-  CUdeviceptr address = 0;
-  EXPECT_CUDA(cuMemAllocManaged(&address, 16, CU_MEM_ATTACH_GLOBAL), CUDA_ERROR_NOT_SUPPORTED);
+  int descriptor = -1;
+  EXPECT_CUDA(cuMemGetHandleForAddressRange(&descriptor, 4096, 4096,
+                                            CU_MEM_RANGE_HANDLE_TYPE_DMA_BUF_FD, 0),
+              CUDA_ERROR_NOT_SUPPORTED);
 }
 
 }  // namespace

@@ -86,6 +86,23 @@ def graphs(size):
             f"checksum {checksum(struct.pack(f'<{size}I', *sums))}: right\n")
 
 
+def managed_memory(size):
+    rounds = 4
+    values = [mixed(i) for i in range(size)]
+    for turn in range(rounds):
+        values = [(value * 3 + 1) & MASK_32 for value in values]
+        for i in range(turn, size, 1000):
+            values[i] ^= 0x55
+    return (f"managed_memory: {size} numbers, {rounds} rounds, "
+            f"checksum {checksum(struct.pack(f'<{size}I', *values))}: right\n")
+
+
+def zero_copy(size):
+    sums = [(mixed(i + 2) + 7 * i) & MASK_32 for i in range(size)]
+    return (f"zero_copy: {size} numbers, "
+            f"checksum {checksum(struct.pack(f'<{size}I', *sums))}: right\n")
+
+
 EXPECTED = {
     "vectorAdd": vector_add,
     "matrixMul": matrix_mul,
@@ -94,4 +111,6 @@ EXPECTED = {
     "streams": streams,
     "textures": textures,
     "graphs": graphs,
+    "managedMemory": managed_memory,
+    "zeroCopy": zero_copy,
 }

@@ -21,6 +21,8 @@ SIZES = {
     "streams": (1, 3, 5003),
     "textures": (1, 17, 40),
     "graphs": (1, 31, 3001),
+    "managedMemory": (1, 1025, 20003),
+    "zeroCopy": (1, 1024, 20003),
 }
 
 

@@ -18,15 +18,19 @@ void* pointer(uint64_t address) {
 }
 
 bool inDeviceMemory(MemoryKind kind) {
-  return kind != MemoryKind::host && kind != MemoryKind::registered;
+  return kind != MemoryKind::host && kind != MemoryKind::registered && kind != MemoryKind::managed;
 }
 
 }  // namespace
 
 AddressSpace::Reservation AddressSpace::reserve() {
   constexpr uint64_t kMost = uint64_t{1} << 40, kLeast = uint64_t{1} << 28;
+  // Away from where programs have their memory: gpud must be able to map a client's there. Only a
+  // wish, which a sanitizer may not grant.
+  constexpr uint64_t kWanted = 0x3000'0000'0000;
   for (uint64_t bytes = kMost; bytes >= kLeast; bytes /= 2) {
-    void* at = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* at = mmap(pointer(kWanted), bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                    -1, 0);
     if (at == MAP_FAILED) continue;
     const uint64_t begin = reinterpret_cast<uint64_t>(at);
     return {begin, begin + bytes};

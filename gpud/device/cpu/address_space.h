@@ -16,6 +16,7 @@ enum class MemoryKind : uint8_t {
   module,      // variables of a module or library
   heap,        // device-side malloc
   host,        // cuMemHostAlloc
+  managed,     // cuMemAllocManaged
   registered,  // cuMemHostRegister
 };
 

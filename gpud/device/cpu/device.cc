@@ -230,6 +230,10 @@ CUresult Device::attribute(CUdevice_attribute which, int* value) const {
     case CU_DEVICE_ATTRIBUTE_CONCURRENT_KERNELS:
       *value = 1;
       break;
+    // Managed memory is there, but through gpud not while a kernel runs; both sides say so.
+    case CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY:
+    case CU_DEVICE_ATTRIBUTE_CAN_MAP_HOST_MEMORY:
+    case CU_DEVICE_ATTRIBUTE_CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM:
     case CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING:
       *value = 1;
       break;
@@ -302,8 +306,7 @@ CUresult Device::attribute(CUdevice_attribute which, int* value) const {
     case CU_DEVICE_ATTRIBUTE_MEM_SYNC_DOMAIN_COUNT:
       *value = 1;
       break;
-    // Managed and mapped memory, virtual memory, IPC and the rest are not
-    // there.
+    // Virtual memory, IPC and the rest are not there.
     default:
       *value = 0;
       break;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "driver/driver_front.h"
+#include "driver/managed_advice.h"
 #include "gpud/device/cpu/address_space.h"
 #include "gpud/device/cpu/config.h"
 #include "gpud/device/cpu/context.h"
@@ -45,6 +46,7 @@ class Driver final : public DriverFront {
   AddressSpace& memory() { return memory_; }
   Scheduler& scheduler() { return scheduler_; }
   MemoryPools& pools() { return *pools_; }
+  ManagedAdvice& advice() { return advice_; }
   ptx::WorkerPool& pool();
   HandleTable<Context>& contexts() { return contexts_; }
   // Null when it is gone.
@@ -83,6 +85,7 @@ class Driver final : public DriverFront {
 
   Config config_;
   AddressSpace memory_;
+  ManagedAdvice advice_;
   Scheduler scheduler_;
   std::unique_ptr<MemoryPools> pools_;  // made when the devices are known
   std::vector<std::unique_ptr<Device>> devices_;

@@ -1,22 +1,60 @@
 #include "gpud/device/cpu/objects.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "gpud/device/cpu/driver.h"
 
 namespace farwarp::cpu {
 
+namespace {
+
+// At least 256, so that each can be bound and copied as memory of its own.
+uint64_t placeBehind(uint64_t& bytes, const ptx::VariableInfo& variable) {
+  const uint64_t align = std::max<uint64_t>(variable.align, 256);
+  const uint64_t offset = (bytes + align - 1) / align * align;
+  bytes = offset + variable.size;
+  return offset;
+}
+
+}  // namespace
+
+std::shared_ptr<ManagedVariables> ManagedVariables::create(Driver& driver,
+                                                           const ptx::Program& program) {
+  std::shared_ptr<ManagedVariables> managed(new ManagedVariables(driver));
+  const auto variables = program.variables();
+  managed->addresses_.resize(variables.size());
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < variables.size(); ++i) {
+    if (variables[i].managed) managed->addresses_[i] = placeBehind(bytes, variables[i]);
+  }
+  if (bytes == 0) return managed;
+  managed->address_ =
+      driver.memory().allocate({.bytes = bytes, .kind = MemoryKind::managed, .context = 0}, 0);
+  if (managed->address_ == 0) return nullptr;
+  for (size_t i = 0; i < variables.size(); ++i) {
+    const ptx::VariableInfo& variable = variables[i];
+    if (!variable.managed) continue;
+    managed->addresses_[i] += managed->address_;
+    std::memcpy(reinterpret_cast<void*>(managed->addresses_[i]), variable.initial.data(),
+                std::min<size_t>(variable.initial.size(), variable.size));
+  }
+  return managed;
+}
+
+ManagedVariables::~ManagedVariables() {
+  if (address_ != 0) driver_.memory().release(address_, MemoryKind::managed);
+}
+
 std::shared_ptr<Instance> Instance::create(std::shared_ptr<const ptx::Program> program,
-                                           Context& context) {
+                                           Context& context,
+                                           std::shared_ptr<ManagedVariables> managed) {
+  if (managed == nullptr) return nullptr;
   const auto variables = program->variables();
   std::vector<uint64_t> offsets;
   uint64_t bytes = 0;
   for (const ptx::VariableInfo& variable : variables) {
-    // At least 256, so that each can be bound and copied as memory of its own.
-    const uint64_t align = std::max<uint64_t>(variable.align, 256);
-    bytes = (bytes + align - 1) / align * align;
-    offsets.push_back(bytes);
-    bytes += variable.size;
+    offsets.push_back(variable.managed ? 0 : placeBehind(bytes, variable));
   }
   std::shared_ptr<Instance> instance(new Instance(context.driver()));
   if (bytes != 0) {
@@ -31,6 +69,10 @@ std::shared_ptr<Instance> Instance::create(std::shared_ptr<const ptx::Program> p
     instance->number_ = placed.number;
     for (uint64_t& offset : offsets) offset += instance->address_;
   }
+  for (size_t i = 0; i < offsets.size(); ++i) {
+    if (variables[i].managed) offsets[i] = managed->address(i);
+  }
+  instance->managed_ = std::move(managed);
   instance->loaded_ = std::make_unique<ptx::LoadedProgram>(std::move(program), std::move(offsets));
   instance->loaded_->initialise();
   return instance;
@@ -242,12 +284,25 @@ CUfunction FunctionSet::find(std::string_view name) const {
 CUresult Library::instance(Context& context, std::shared_ptr<Instance>& instance) {
   std::lock_guard lock(mutex_);
   auto& mine = instances_[context.number()];
-  if (mine == nullptr) mine = Instance::create(program, context);
+  if (managed_ == nullptr) managed_ = ManagedVariables::create(context.driver(), *program);
+  if (mine == nullptr) mine = Instance::create(program, context, managed_);
   if (mine == nullptr) {
     instances_.erase(context.number());
     return CUDA_ERROR_OUT_OF_MEMORY;
   }
   instance = mine;
+  return CUDA_SUCCESS;
+}
+
+CUresult Library::findManaged(Driver& driver, const char* name, uint64_t& address,
+                              uint64_t& bytes) {
+  const int index = program->findVariable(name);
+  if (index < 0 || !program->variables()[index].managed) return CUDA_ERROR_NOT_FOUND;
+  std::lock_guard lock(mutex_);
+  if (managed_ == nullptr) managed_ = ManagedVariables::create(driver, *program);
+  if (managed_ == nullptr) return CUDA_ERROR_OUT_OF_MEMORY;
+  address = managed_->address(index);
+  bytes = program->variables()[index].size;
   return CUDA_SUCCESS;
 }
 

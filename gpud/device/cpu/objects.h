@@ -78,12 +78,30 @@ class EventObject {
   std::shared_ptr<EventRecord> latest_;
 };
 
+// The managed variables of a program: in one place for all contexts and for the host, with their
+// initial values from the beginning.
+class ManagedVariables {
+ public:
+  // Null when there is no memory for them. Without managed variables it holds none.
+  static std::shared_ptr<ManagedVariables> create(Driver& driver, const ptx::Program& program);
+  ~ManagedVariables();
+  // Where variable number `index` of the program lies; 0 when it is not managed.
+  uint64_t address(size_t index) const { return addresses_[index]; }
+
+ private:
+  explicit ManagedVariables(Driver& driver) : driver_(driver) {}
+  Driver& driver_;
+  std::vector<uint64_t> addresses_;
+  uint64_t address_ = 0;  // of all of them
+};
+
 // A program in the memory of one context.
 class Instance {
  public:
   // Null when the device has no memory for the variables.
   static std::shared_ptr<Instance> create(std::shared_ptr<const ptx::Program> program,
-                                          Context& context);
+                                          Context& context,
+                                          std::shared_ptr<ManagedVariables> managed);
   ~Instance();
   const ptx::LoadedProgram& loaded() const { return *loaded_; }
   // False when there is no such variable.
@@ -92,6 +110,7 @@ class Instance {
  private:
   Instance(Driver& driver) : driver_(driver) {}
   Driver& driver_;
+  std::shared_ptr<ManagedVariables> managed_;
   std::unique_ptr<ptx::LoadedProgram> loaded_;
   uint64_t address_ = 0;
   uint64_t number_ = 0;  // of the allocation
@@ -173,6 +192,8 @@ class Library {
   FunctionSet kernels;
   CUlibrary handle = nullptr;
 
+  // Where a managed variable lies. CUDA_ERROR_NOT_FOUND, CUDA_ERROR_OUT_OF_MEMORY.
+  CUresult findManaged(Driver& driver, const char* name, uint64_t& address, uint64_t& bytes);
   // The program in the memory of `context`, put there on first use. CUDA_ERROR_OUT_OF_MEMORY.
   CUresult instance(Context& context, std::shared_ptr<Instance>& instance);
   // The library as a module of `context`.
@@ -183,6 +204,7 @@ class Library {
 
  private:
   std::mutex mutex_;                                         // guards the rest
+  std::shared_ptr<ManagedVariables> managed_;                // null until they are needed
   std::map<uint64_t, std::shared_ptr<Instance>> instances_;  // by context number
   std::map<uint64_t, CUmodule> modules_;
 };

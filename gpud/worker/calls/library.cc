@@ -126,4 +126,22 @@ void cuLibraryGetGlobal(Session& session, CallContext& call,
   call.finish(result, reply);
 }
 
+void cuLibraryGetManaged(Session& session, CallContext& call,
+                         const wire::Args_cuLibraryGetManaged& args) {
+  CUlibrary library = nullptr;
+  CUresult result = session.resolve(HandleType::library, args.library, &library);
+  if (result != CUDA_SUCCESS) return call.finish(result);
+  CUdeviceptr address = 0;
+  size_t bytes = 0;
+  result = session.driver().cuLibraryGetManaged(&address, &bytes, library,
+                                                std::string(args.name).c_str());
+  wire::Reply_cuLibraryGetManaged reply;
+  reply.address = address;
+  reply.bytes = bytes;
+  if (result == CUDA_SUCCESS) {
+    SharedMemory::pagesOf(session.driver(), address, reply.base, reply.whole);
+  }
+  call.finish(result, reply);
+}
+
 }  // namespace farwarp::worker::calls

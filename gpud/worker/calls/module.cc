@@ -66,6 +66,9 @@ void cuModuleGetGlobal_v2(Session& session, CallContext& call,
   result = session.driver().cuModuleGetGlobal_v2(&address, &bytes, module,
                                                  std::string(args.name).c_str());
   wire::Reply_cuModuleGetGlobal_v2 reply;
+  if (result == CUDA_SUCCESS) {
+    SharedMemory::pagesOf(session.driver(), address, reply.base, reply.whole);
+  }
   reply.address = address;
   reply.bytes = bytes;
   call.finish(result, reply);

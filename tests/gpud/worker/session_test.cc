@@ -729,5 +729,31 @@ TEST_F(SessionTest, SurvivesMutatedBatches) {
   }
 }
 
+// A client may only name what it shared; anything else would be this process's own memory.
+TEST_F(SessionTest, PagesThatAreNotSharedEndTheSession) {
+  std::vector<std::byte> own(8192);
+  const auto address = reinterpret_cast<uint64_t>(own.data());
+  const std::vector<std::vector<uint64_t>> hostile = {
+      {address, 8}, {address}, {address, 0}, {0, 8}, {~uint64_t{7}, 8}, {address, ~uint64_t{0}}};
+  for (const std::vector<uint64_t>& spans : hostile) {
+    start();
+    wire::Args_writeShared write;
+    write.spans = spans;
+    const auto data = pattern(8, 3);
+    write.data = data;
+    submit(CallId::writeShared, write);
+    runUntil([&] { return ended_; });
+    EXPECT_NE(endReason().find("writeShared"), std::string::npos) << endReason();
+    // What is asked for is refused, or is nonsense as well; it is never read.
+    start();
+    wire::Args_readShared read;
+    read.spans = spans;
+    Answer& answer = call(CallId::readShared, read);
+    runUntil([&] { return ended_ || answer.answered; });
+    if (answer.answered) EXPECT_EQ(answer.result(), CUDA_ERROR_INVALID_VALUE);
+  }
+  EXPECT_EQ(own, std::vector<std::byte>(8192));
+}
+
 }  // namespace
 }  // namespace farwarp::worker

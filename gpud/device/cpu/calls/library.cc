@@ -133,6 +133,23 @@ CUresult cuLibraryGetGlobal(CUdeviceptr* address, size_t* bytes, CUlibrary handl
   return CUDA_SUCCESS;
 }
 
+CUresult cuLibraryGetManaged(CUdeviceptr* address, size_t* bytes, CUlibrary handle,
+                             const char* name) {
+  if (CUresult r = enter(); r != CUDA_SUCCESS) return r;
+  std::shared_ptr<Library> library;
+  const void* either = address != nullptr ? static_cast<const void*>(address) : bytes;
+  if (CUresult r = findLibrary(handle, either, library); r != CUDA_SUCCESS) return r;
+  if (name == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  uint64_t found_address = 0, found_bytes = 0;
+  if (CUresult r = library->findManaged(Driver::get(), name, found_address, found_bytes);
+      r != CUDA_SUCCESS) {
+    return r;
+  }
+  if (address != nullptr) *address = found_address;
+  if (bytes != nullptr) *bytes = found_bytes;
+  return CUDA_SUCCESS;
+}
+
 // Kernels and functions are one kind of handle, so the kernel serves in every context.
 CUresult cuKernelGetFunction(CUfunction* out, CUkernel handle) {
   std::shared_ptr<Context> context;

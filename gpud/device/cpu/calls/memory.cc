@@ -116,7 +116,27 @@ CUresult cuMemFree_v2(CUdeviceptr address) {
   std::shared_ptr<Context> context;
   if (CUresult r = enter(context); r != CUDA_SUCCESS) return r;
   if (context->driver().pools().poolOf(address) != nullptr) return freePooled(*context, address);
-  return freeMemory(address, MemoryKind::device);
+  Allocation found;
+  const bool managed =
+      context->driver().memory().find(address, found) && found.kind == MemoryKind::managed;
+  if (managed && found.context == 0) return CUDA_ERROR_INVALID_VALUE;  // a variable
+  if (managed) context->driver().advice().forget(address, found.bytes);
+  return freeMemory(address, managed ? MemoryKind::managed : MemoryKind::device);
+}
+
+CUresult cuMemAllocManaged(CUdeviceptr* out, size_t bytes, unsigned int flags) {
+  std::shared_ptr<Context> context;
+  if (CUresult r = enter(context); r != CUDA_SUCCESS) return r;
+  if (out == nullptr || (flags != CU_MEM_ATTACH_GLOBAL && flags != CU_MEM_ATTACH_HOST)) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  uint64_t address = 0;
+  if (CUresult r = allocate(*context, bytes, MemoryKind::managed, flags, address);
+      r != CUDA_SUCCESS) {
+    return r;
+  }
+  *out = address;
+  return CUDA_SUCCESS;
 }
 
 CUresult cuMemGetAddressRange_v2(CUdeviceptr* base, size_t* bytes, CUdeviceptr address) {
@@ -150,6 +170,15 @@ CUresult cuMemAllocHost_v2(void** out, size_t bytes) {
 CUresult cuMemFreeHost(void* p) {
   if (p == nullptr) return CUDA_ERROR_INVALID_VALUE;
   return freeMemory(reinterpret_cast<uint64_t>(p), MemoryKind::host);
+}
+
+// Kernels run in this process.
+CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr* out, void* p, unsigned int flags) {
+  Allocation found;
+  if (CUresult r = findHost(p, found); r != CUDA_SUCCESS) return r;
+  if (out == nullptr || flags != 0) return CUDA_ERROR_INVALID_VALUE;
+  *out = reinterpret_cast<CUdeviceptr>(p);
+  return CUDA_SUCCESS;
 }
 
 CUresult cuMemHostGetFlags(unsigned int* flags, void* p) {

@@ -139,7 +139,9 @@ CUresult fill(const Fill& request, Wait wait, CUstream stream, uint16_t record_f
     if (context->error() == CUDA_SUCCESS) request.run();
   };
   // The synchronous forms wait only when the host could see the memory change.
-  if (wait == Wait::yes && found.kind == MemoryKind::host) {
+  const bool host_sees = found.kind == MemoryKind::host || found.kind == MemoryKind::registered ||
+                         found.kind == MemoryKind::managed;
+  if (wait == Wait::yes && host_sees) {
     Driver::get().scheduler().run(use.stream, work);
     return context->error();
   }

@@ -9,7 +9,8 @@ namespace {
 // Puts a compiled program into the context as a module.
 CUresult place(const std::shared_ptr<Context>& context,
                const std::shared_ptr<const ptx::Program>& program, CUmodule* out) {
-  auto instance = Instance::create(program, *context);
+  auto instance =
+      Instance::create(program, *context, ManagedVariables::create(context->driver(), *program));
   if (instance == nullptr) return CUDA_ERROR_OUT_OF_MEMORY;
   auto module = std::make_shared<Module>(context, program, std::move(instance));
   const uintptr_t handle = context->driver().modules().insert(module);

@@ -10,6 +10,10 @@ void put(void* out, T value) {
   *static_cast<T*>(out) = value;
 }
 
+bool isManaged(const Allocation& found) {
+  return found.kind == MemoryKind::managed;
+}
+
 bool isHost(const Allocation& found) {
   return found.kind == MemoryKind::host || found.kind == MemoryKind::registered;
 }
@@ -29,7 +33,7 @@ CUresult attributeOf(const Allocation& found, CUpointer_attribute which, CUdevic
       put<CUdeviceptr>(out, address);
       break;
     case CU_POINTER_ATTRIBUTE_HOST_POINTER:
-      if (!isHost(found)) return CUDA_ERROR_INVALID_VALUE;
+      if (!isHost(found) && !isManaged(found)) return CUDA_ERROR_INVALID_VALUE;
       put<void*>(out, reinterpret_cast<void*>(address));
       break;
     case CU_POINTER_ATTRIBUTE_SYNC_MEMOPS:
@@ -39,7 +43,7 @@ CUresult attributeOf(const Allocation& found, CUpointer_attribute which, CUdevic
       put<unsigned long long>(out, found.number);
       break;
     case CU_POINTER_ATTRIBUTE_IS_MANAGED:
-      put<unsigned>(out, 0);
+      put<unsigned>(out, isManaged(found));
       break;
     case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
       put<int>(out, found.device);
@@ -118,11 +122,11 @@ CUresult cuPointerGetAttribute(void* out, CUpointer_attribute which, CUdeviceptr
 
 CUresult cuPointerGetAttributes(unsigned int count, CUpointer_attribute* which, void** out,
                                 CUdeviceptr address) {
-  std::shared_ptr<Context> context;
-  if (CUresult r = enter(context); r != CUDA_SUCCESS) return r;
+  // Managed variables exist before there is a context, so none is asked for.
+  if (CUresult r = enter(); r != CUDA_SUCCESS) return r;
   if (count == 0 || which == nullptr || out == nullptr) return CUDA_ERROR_INVALID_VALUE;
   Allocation found;
-  const bool known = context->driver().memory().find(address, found);
+  const bool known = Driver::get().memory().find(address, found);
   for (unsigned i = 0; i < count; ++i) {
     if (out[i] == nullptr) return CUDA_ERROR_INVALID_VALUE;
     CUresult r = known ? attributeOf(found, which[i], address, out[i])

@@ -371,6 +371,7 @@ void LoadedProgram::initialise() {
   std::span<const VariableInfo> variables = program_->variables();
   for (size_t k = 0; k < variables.size(); ++k) {
     const VariableInfo& variable = variables[k];
+    if (variable.managed) continue;  // shared by all instances, and with the program
     std::byte* at = reinterpret_cast<std::byte*>(addresses_[k]);
     size_t given = std::min<size_t>(variable.initial.size(), variable.size);
     if (given != 0) std::memcpy(at, variable.initial.data(), given);
