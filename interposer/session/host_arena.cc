@@ -11,8 +11,12 @@ namespace farwarp::client {
 namespace {
 
 // Far from where Linux puts programs, libraries, heaps and stacks, and from where drivers are known
-// to reserve. The second is for ThreadSanitizer, which allows a program few addresses.
-constexpr uint64_t kPlaces[] = {0x2000'0000'0000, 0x10'0000'0000};
+// to reserve.
+#ifdef __SANITIZE_THREAD__
+constexpr uint64_t kPlace = 0x10'0000'0000;  // ThreadSanitizer allows a program few addresses
+#else
+constexpr uint64_t kPlace = 0x2000'0000'0000;
+#endif
 constexpr uint64_t kSizes[] = {uint64_t{256} << 30, uint64_t{16} << 30, uint64_t{1} << 30};
 
 void* pointer(uint64_t address) {
@@ -35,19 +39,17 @@ uint64_t HostArena::roundUp(uint64_t bytes) {
 void HostArena::reserveLocked() {
   tried_ = true;
   for (const uint64_t bytes : kSizes) {
-    for (const uint64_t place : kPlaces) {
-      void* at = mmap(pointer(place), bytes, PROT_NONE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
-      if (at == MAP_FAILED) continue;
-      if (at != pointer(place)) {
-        munmap(at, bytes);
-        continue;
-      }
-      begin_ = cursor_ = place;
-      end_ = place + bytes;
-      gaps_[begin_] = end_;
-      return;
+    void* at = mmap(pointer(kPlace), bytes, PROT_NONE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+    if (at == MAP_FAILED) continue;
+    if (at != pointer(kPlace)) {
+      munmap(at, bytes);
+      continue;
     }
+    begin_ = cursor_ = kPlace;
+    end_ = kPlace + bytes;
+    gaps_[begin_] = end_;
+    return;
   }
 }
 

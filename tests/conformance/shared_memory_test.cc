@@ -481,6 +481,9 @@ void onFault(int, siginfo_t* info, void*) {
 }
 
 TEST_F(SharedMemory, TheProgramsOwnHandlerGetsItsFaults) {
+#ifdef __SANITIZE_THREAD__
+  GTEST_SKIP() << "ThreadSanitizer takes the place of sigaction itself.";
+#endif
   unsigned* values = managed();
   bad_page = mmap(nullptr, kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   ASSERT_NE(bad_page, MAP_FAILED);
