@@ -165,11 +165,19 @@ TEST_F(SharedMemory, AndInPageLockedMemoryThatWasNotAskedAbout) {
   EXPECT_OK(cuMemFreeHost(host));
 }
 
+#ifdef __SANITIZE_THREAD__  // which allows few addresses
+void* const kFreeAddress = reinterpret_cast<void*>(0x60'0000'0000);
+#else
+void* const kFreeAddress = reinterpret_cast<void*>(0x4000'0000'0000);
+#endif
+
 TEST_F(SharedMemory, AndInRegisteredMemory) {
   for (const unsigned flags : {0u, static_cast<unsigned>(CU_MEMHOSTREGISTER_DEVICEMAP)}) {
     const size_t bytes = (kBytes + kPage - 1) / kPage * kPage;
-    void* own = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    ASSERT_NE(own, MAP_FAILED);
+    // Where nothing lies in the worker either, whose addresses are as random as ours.
+    void* own = mmap(kFreeAddress, bytes, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    ASSERT_EQ(own, kFreeAddress);
     auto* values = static_cast<unsigned*>(own);
     ASSERT_OK(cuMemHostRegister_v2(own, bytes, flags));
     takeTurns(values);
