@@ -39,6 +39,11 @@ HostFunctions::HostFunctions(const DriverTable& driver, const wire::UvEventPort&
 
 HostFunctions::~HostFunctions() {
   close();
+  const std::lock_guard lock(shared_->mutex);
+  if (shared_->functions.empty()) return;
+  // The driver holds pointers to them, and may call as long as the process lives.
+  static auto& kept_for_the_driver = *new std::vector<std::shared_ptr<Shared>>;
+  kept_for_the_driver.push_back(shared_);
 }
 
 void HostFunctions::close() {
