@@ -306,9 +306,86 @@ inline bool isRow(const uint64_t* p, uint32_t group) {
   return p[group + 1] != p[group];
 }
 
+// A vector access of a lane is one access of the processor: programs pass a value and the flag that
+// announces it to other blocks in one vector. Wider ones than 16 bytes have no such promise.
+template <size_t Bytes>
+struct WholeOf;
+#define FARWARP_WHOLE(bytes, type)                            \
+  template <>                                                 \
+  struct WholeOf<bytes> {                                     \
+    typedef type Type __attribute__((may_alias, aligned(1))); \
+  };
+FARWARP_WHOLE(2, uint16_t)
+FARWARP_WHOLE(4, uint32_t)
+FARWARP_WHOLE(8, uint64_t)
+#undef FARWARP_WHOLE
+template <>
+struct WholeOf<16> {
+  typedef uint64_t Type __attribute__((vector_size(16), may_alias, aligned(1)));
+};
+template <class M, uint32_t N>
+inline constexpr bool kIsWhole = N > 1 && sizeof(M) * N <= 16;
+
+// The host address of lane `l`, as the resolver told it.
+inline uint64_t laneAddress(const uint64_t* p, Pattern pattern, uint32_t l, uint64_t bytes) {
+  switch (pattern) {
+    case Pattern::contiguous:
+      return p[0] + l * bytes;
+    case Pattern::uniform:
+      return p[0];
+    case Pattern::grouped: {
+      const uint32_t g = l / kGroup * kGroup;
+      return isRow(p, g) ? p[g] + (l - g) * bytes : p[g];
+    }
+    default:
+      return p[l];
+  }
+}
+
 // M: type in memory, R: type of the register; M is signed for sign extension.
 template <class M, class R, uint32_t N>
+FARWARP_RACY const Inst* loadWhole(Warp& w, const Inst* i) {
+  const uint32_t mask = execMask(w, i);
+  if (mask == 0) return i + 1;
+  w.pc = i;
+  const Pattern pattern = kResolvers<sizeof(M) * N>.functions[i->x](w, i, mask);
+  R* dst[4] = {lanes<R>(w, i->dst), lanes<R>(w, i->b), lanes<R>(w, i->c), lanes<R>(w, i->d)};
+  using Whole = typename WholeOf<sizeof(M) * N>::Type;
+  for (uint32_t rest = mask; rest != 0; rest &= rest - 1) {
+    const auto l = static_cast<uint32_t>(std::countr_zero(rest));
+    const uint64_t address = laneAddress(w.address, pattern, l, sizeof(M) * N);
+    const Whole whole = *reinterpret_cast<const volatile Whole*>(address);
+    M values[N];
+    std::memcpy(values, &whole, sizeof(values));
+    for (uint32_t e = 0; e < N; ++e) dst[e][l] = static_cast<R>(values[e]);
+  }
+  return i + 1;
+}
+
+template <class M, class R, uint32_t N>
+FARWARP_RACY const Inst* storeWhole(Warp& w, const Inst* i) {
+  const uint32_t mask = execMask(w, i);
+  if (mask == 0) return i + 1;
+  w.pc = i;
+  const Pattern pattern = kResolvers<sizeof(M) * N>.functions[i->x](w, i, mask);
+  const R* source[4] = {lanes<R>(w, i->dst), lanes<R>(w, i->b), lanes<R>(w, i->c),
+                        lanes<R>(w, i->d)};
+  using Whole = typename WholeOf<sizeof(M) * N>::Type;
+  for (uint32_t rest = mask; rest != 0; rest &= rest - 1) {
+    const auto l = static_cast<uint32_t>(std::countr_zero(rest));
+    const uint64_t address = laneAddress(w.address, pattern, l, sizeof(M) * N);
+    M values[N];
+    for (uint32_t e = 0; e < N; ++e) values[e] = static_cast<M>(source[e][l]);
+    Whole whole;
+    std::memcpy(&whole, values, sizeof(values));
+    *reinterpret_cast<volatile Whole*>(address) = whole;
+  }
+  return i + 1;
+}
+
+template <class M, class R, uint32_t N>
 FARWARP_RACY const Inst* load(Warp& w, const Inst* i) {
+  if constexpr (kIsWhole<M, N>) return loadWhole<M, R, N>(w, i);
   uint32_t mask = execMask(w, i);
   if (mask == 0) return i + 1;
   w.pc = i;
@@ -370,6 +447,7 @@ FARWARP_RACY const Inst* load(Warp& w, const Inst* i) {
 
 template <class M, class R, uint32_t N>
 FARWARP_RACY const Inst* store(Warp& w, const Inst* i) {
+  if constexpr (kIsWhole<M, N>) return storeWhole<M, R, N>(w, i);
   uint32_t mask = execMask(w, i);
   if (mask == 0) return i + 1;
   w.pc = i;
