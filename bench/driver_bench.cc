@@ -51,7 +51,8 @@ class Gpud {
       close(ready[0]);
       const std::string ready_fd = std::to_string(ready[1]);
       execl(gpud.c_str(), "gpud", "--device", "cpu", "--cpu-device", mock.c_str(), "--listen",
-            listen.c_str(), "--log-level", "warn", "--ready-fd", ready_fd.c_str(), nullptr);
+            listen.c_str(), "--insecure", "--log-level", "warn", "--ready-fd", ready_fd.c_str(),
+            nullptr);
       _exit(127);
     }
     close(ready[1]);
@@ -238,6 +239,7 @@ int main(int argc, char** argv) {
   const std::string transport = takeTransport(argc, argv);
   Gpud gpud(transport == "tcp");
   setenv("FARWARP_SERVER", gpud.endpoint().c_str(), 1);
+  setenv("FARWARP_INSECURE", "1", 1);
   RawPeer raw(transport == "tcp" ? "127.0.0.1:0" : "unix:" + gpud.folder() + "/raw.sock");
   raw_peer = &raw;
   openSession();

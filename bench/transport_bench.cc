@@ -53,7 +53,9 @@ struct Peers {
   explicit Peers(Transport transport)
       : rpc(addressFor(transport, "rpc")), raw(addressFor(transport, "raw")) {
     ConnectionError error;
-    client = ClientConnection::open(rpc.address(), ClientHello{}, ClientOptions{}, error);
+    ClientOptions options;
+    options.insecure = true;
+    client = ClientConnection::open(rpc.address(), ClientHello{}, options, error);
     if (client == nullptr) {
       std::fprintf(stderr, "%s\n", error.sentence.c_str());
       std::exit(1);

@@ -1,22 +1,30 @@
 // gpud, the daemon: the supervisor, and the processes that it starts from the same file.
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <spdlog/sinks/ansicolor_sink.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <utility>
 
+#include "gpud/init.h"
 #include "gpud/options.h"
 #include "gpud/supervisor/probe.h"
+#include "gpud/supervisor/status_process.h"
 #include "gpud/supervisor/supervisor.h"
 #include "gpud/worker/worker_main.h"
+#include "protocol/tls.h"
 
 namespace farwarp {
 namespace {
+
+constexpr int64_t kWarnDaysLeft = 30;
 
 void writeAll(int fd, const std::string& text) {
   size_t done = 0;
@@ -39,11 +47,45 @@ void announce(const Supervisor& supervisor, const Options& options) {
   }
 }
 
+bool needsTls(const Options& options) {
+  return !options.insecure &&
+         std::any_of(options.listen.begin(), options.listen.end(),
+                     [](const std::string& endpoint) { return !endpoint.starts_with("unix:"); });
+}
+
+// Looks whether TLS can be spoken, before anyone connects. Workers read the files themselves.
+bool checkTls(Options& options, std::string& error) {
+  if (!needsTls(options)) {
+    options.tls_folder.clear();
+    return true;
+  }
+  if (options.tls_folder.empty()) options.tls_folder = defaultTlsFolder();
+  const TlsFiles files = tlsFilesIn(options.tls_folder);
+  const auto server = wire::TlsServer::load(files.certificate, files.key, error);
+  if (server == nullptr) {
+    error +=
+        " TCP is encrypted: make a certificate with gpud init, name its folder with "
+        "--tls-folder, or, on a network that you trust, say --insecure.";
+    return false;
+  }
+  const int64_t days_left = server->secondsLeft() / 86400;
+  if (server->secondsLeft() <= 0) {
+    error =
+        fmt::format("The certificate {} has expired. Renew it with gpud init.", files.certificate);
+    return false;
+  }
+  if (days_left < kWarnDaysLeft) {
+    spdlog::warn("The certificate {} expires in {} days. Renew it with gpud init.",
+                 files.certificate, days_left);
+  }
+  return true;
+}
+
 int runSupervisor(Options& options) {
   std::string text;
   std::string device_status;
   if (options.ready_fd >= 0) fcntl(options.ready_fd, F_SETFD, FD_CLOEXEC);
-  if (!findDeviceLibrary(options, options.device_library, text) ||
+  if (!checkTls(options, text) || !findDeviceLibrary(options, options.device_library, text) ||
       !probeDevice(options, text, device_status, text)) {
     spdlog::critical("{}", text);
     return 1;
@@ -84,6 +126,7 @@ extern "C" __attribute__((visibility("default"))) const char* __tsan_default_opt
 
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
+  if (argc > 1 && std::strcmp(argv[1], "init") == 0) return farwarp::runInit(argc - 1, argv + 1);
   farwarp::Options options;
   int status = 0;
   if (!farwarp::parseOptions(argc, argv, options, status)) return status;
@@ -97,5 +140,6 @@ int main(int argc, char** argv) {
   }
   if (options.worker) return farwarp::worker::runWorker(options, streams);
   if (options.probe) return farwarp::runProbe(options);
+  if (options.answer_status) return farwarp::runStatusProcess(options);
   return farwarp::runSupervisor(options);
 }

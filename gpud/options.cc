@@ -5,6 +5,7 @@
 #include <toml++/toml.h>
 #include <CLI/CLI.hpp>
 
+#include <cstdlib>
 #include <iostream>
 #include <limits>
 #include <variant>
@@ -12,8 +13,8 @@
 namespace farwarp {
 namespace {
 
-using Member =
-    std::variant<std::string Options::*, std::vector<std::string> Options::*, uint64_t Options::*>;
+using Member = std::variant<std::string Options::*, std::vector<std::string> Options::*,
+                            uint64_t Options::*, bool Options::*>;
 
 // One setting: the key in the TOML file is the long option with underscores.
 struct Setting {
@@ -47,8 +48,17 @@ const Setting kSettings[] = {
      "Sessions at one time; further clients are told that the server is busy."},
     {"max_pending_connections", &Options::max_pending_connections, 1, 4096, false,
      "Connections that have not yet said who they are; beyond it the oldest is closed."},
-    {"preamble_timeout_ms", &Options::preamble_timeout_ms, 10, 600000, false,
-     "Time that a new connection has to say who it is."},
+    {"preamble_timeout_ms", &Options::preamble_timeout_ms, 10, 600000, true,
+     "Time that a new connection has to say who it is, and then again for TLS and its greeting."},
+    {"insecure", &Options::insecure, 0, 0, false,
+     "Speak without TLS on TCP. Everyone on the network can then read and change what programs "
+     "send "
+     "and compute, and use the devices. Unix sockets never have TLS."},
+    {"tls_folder", &Options::tls_folder, 0, 0, true,
+     "Folder with the certificate and key that gpud init made. Default: farwarp/tls below "
+     "XDG_CONFIG_HOME or ~/.config."},
+    {"warm_workers", &Options::warm_workers, 0, 64, false,
+     "Workers that have opened the device and wait for the next session."},
     {"stop_grace_ms", &Options::stop_grace_ms, 0, 600000, false,
      "Time that sessions have to end when gpud is told to stop, before their workers are killed."},
     {"worker_env", &Options::worker_env, 0, 0, false,
@@ -124,6 +134,12 @@ bool assign(const toml::node& node, const Member& member, Options& options, std:
     if (!value || *value < 0) return false;
     return options.**number = static_cast<uint64_t>(*value), true;
   }
+  if (const auto* flag = std::get_if<bool Options::*>(&member)) {
+    wanted = "true or false";
+    const auto value = node.value_exact<bool>();
+    if (!value) return false;
+    return options.**flag = *value, true;
+  }
   const auto list = std::get<std::vector<std::string> Options::*>(member);
   wanted = "a string or a list of strings";
   std::vector<std::string> values;
@@ -148,6 +164,8 @@ void addSetting(CLI::App& app, const Setting& setting, Options& options) {
     app.add_option(flag, options.**text, setting.help)->capture_default_str();
   } else if (const auto* number = std::get_if<uint64_t Options::*>(&setting.member)) {
     app.add_option(flag, options.**number, setting.help)->capture_default_str();
+  } else if (const auto* on = std::get_if<bool Options::*>(&setting.member)) {
+    app.add_flag(flag, options.**on, setting.help);
   } else {
     const auto list = std::get<std::vector<std::string> Options::*>(setting.member);
     app.add_option(flag, options.*list, setting.help)->take_all()->allow_extra_args(false);
@@ -155,6 +173,18 @@ void addSetting(CLI::App& app, const Setting& setting, Options& options) {
 }
 
 }  // namespace
+
+TlsFiles tlsFilesIn(const std::string& folder) {
+  return {folder + "/ca.crt", folder + "/ca.key", folder + "/server.crt", folder + "/server.key"};
+}
+
+std::string defaultTlsFolder() {
+  const char* config = std::getenv("XDG_CONFIG_HOME");
+  if (config != nullptr && *config == '/') return std::string(config) + "/farwarp/tls";
+  const char* home = std::getenv("HOME");
+  if (home != nullptr && *home == '/') return std::string(home) + "/.config/farwarp/tls";
+  return "/etc/farwarp/tls";
+}
 
 bool readConfigFile(const std::string& path, Options& options, std::string& error) {
   toml::table table;
@@ -188,7 +218,8 @@ bool parseOptions(int argc, char** argv, Options& options, int& status) {
   CLI::App app{
       "gpud runs the CUDA calls of programs on other machines: on the GPUs of this machine, or on "
       "the "
-      "CPU device.\nEvery setting can also stand in the TOML file that --config names, under its "
+      "CPU device. \"gpud init\" makes the certificate that TCP needs.\nEvery setting can also "
+      "stand in the TOML file that --config names, under its "
       "name "
       "with underscores; the command line wins.\nSIGTERM and SIGINT end gpud in good order.",
       "gpud"};
@@ -200,8 +231,8 @@ bool parseOptions(int argc, char** argv, Options& options, int& status) {
                  "The same lines on this descriptor, which is then closed.");
   app.add_flag("--worker", options.worker)->group("");
   app.add_flag("--probe", options.probe)->group("");
+  app.add_flag("--answer-status", options.answer_status)->group("");
   app.add_option("--device-library", options.device_library)->group("");
-  app.add_option("--session-number", options.session_number)->group("");
   app.add_option("--supervisor-pid", options.supervisor_pid)->group("");
   app.set_version_flag("--version", "gpud " FARWARP_VERSION);
   status = 2;
@@ -225,7 +256,7 @@ bool parseOptions(int argc, char** argv, Options& options, int& status) {
     return false;
   }
   std::string error;
-  const bool child = options.worker || options.probe;
+  const bool child = options.worker || options.probe || options.answer_status;
   if (!checkLimits(options, error) || (!child && !checkSupervisor(options, error))) {
     std::cerr << "gpud: " << error << '\n';
     return false;

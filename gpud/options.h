@@ -16,7 +16,7 @@ struct Options {
   std::string log_level = "info";
   uint64_t max_sessions = 64;
   uint64_t max_pending_connections = 64;
-  uint64_t preamble_timeout_ms = 5000;
+  uint64_t preamble_timeout_ms = 10000;
   uint64_t stop_grace_ms = 3000;
   std::vector<std::string> worker_env;  // NAME=VALUE, or NAME to pass gpud's own value
   uint64_t wait_threads_max = 64;
@@ -24,6 +24,9 @@ struct Options {
   uint64_t staging_bytes_max = 256u << 20;
   uint64_t bulk_bytes_max = 2048ull << 20;
   uint64_t host_memory_bytes_max = 64ull << 30;
+  uint64_t warm_workers = 1;
+  bool insecure = false;
+  std::string tls_folder;  // empty: defaultTlsFolder()
 
   // Command line only.
   std::string config;
@@ -33,10 +36,18 @@ struct Options {
   // Hidden: how the supervisor starts its children.
   bool worker = false;
   bool probe = false;
+  bool answer_status = false;
   std::string device_library;
-  uint64_t session_number = 0;
   int supervisor_pid = 0;
 };
+
+// The files in a folder of TLS keys (gpud init).
+struct TlsFiles {
+  std::string authority, authority_key, certificate, key;
+};
+TlsFiles tlsFilesIn(const std::string& folder);
+// farwarp/tls in the user's folder of settings, or /etc/farwarp/tls without one.
+std::string defaultTlsFolder();
 
 // Reads the command line, and the file that --config names; the command line wins. False when the
 // process must end now, with its exit status in `status`: help or version was printed (0), or a

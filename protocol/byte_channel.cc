@@ -4,7 +4,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cstring>
+
 namespace farwarp::wire {
+
+std::string ByteChannel::explain(int error) const {
+  return std::strerror(error);
+}
 
 SocketChannel::~SocketChannel() {
   close(fd_);

@@ -1,4 +1,4 @@
-// The bytes under a message stream: a socket now, a socket with TLS later.
+// The bytes under a message stream: a socket, or a socket with TLS (tls_channel.h).
 #pragma once
 
 #include <sys/uio.h>
@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 namespace farwarp::wire {
 
@@ -20,6 +21,12 @@ class ByteChannel {
   virtual ssize_t write(const iovec* pieces, int count) = 0;
   // True when read() has bytes that the descriptor's readiness does not show (decrypted already).
   virtual bool hasBufferedInput() const { return false; }
+  // True when bytes that write() took, or answers of the channel's own, are not on their way yet;
+  // flush() sends them: 0, -EAGAIN when some are left, or another -errno.
+  virtual bool hasUnsentOutput() const { return false; }
+  virtual int flush() { return 0; }
+  // What an errno of read() means, for the inside of a sentence.
+  virtual std::string explain(int error) const;
 
   // The peer sees the end after what was written. Reading goes on.
   virtual void shutdownWrite() = 0;

@@ -49,17 +49,18 @@ Trouble ClientConnection::Impl::openBulk() {
   const std::lock_guard guard(bulk_open_mutex);
   if (bulk_open.load(std::memory_order_acquire)) return deadTrouble();
   ConnectionError error;
-  const int fd =
-      connectAndGreet(ConnectionKind::bulk, server.token, options.connect_timeout_ms, error);
-  if (fd < 0) {
+  const TimeLimit limit{std::chrono::milliseconds(options.connect_timeout_ms)};
+  auto channel = openChannel(ConnectionKind::bulk, limit, error);
+  if (channel == nullptr) {
     // Without its bulk connection the session cannot go on.
     die(error.kind, error.sentence);
     return deadTrouble();
   }
   auto lock = bulk.loop.lock();
   runIn(bulk, lock, [&] {
-    bulk.link =
-        std::make_unique<RpcLink>(bulk.loop.flushers(), fd, this, bulkStreamOptions(), nullptr);
+    const int fd = channel->fd();
+    bulk.link = std::make_unique<RpcLink>(bulk.loop.flushers(), std::move(channel), this,
+                                          bulkStreamOptions(), nullptr);
     bulk.fd = fd;
     bulk.loop.setStream(&bulk.link->stream(), fd);
     auto request = bulk.link->bootstrap().castAs<rpc::Gpud>().attachBulkRequest();

@@ -3,7 +3,6 @@
 #include <capnp/orphan.h>
 #include <errno.h>
 #include <kj/debug.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -27,97 +26,6 @@ int spinFor(const ClientOptions& options) {
   if (options.spin_us >= 0) return options.spin_us;
   return std::thread::hardware_concurrency() >= 3 ? 20 : 0;
 }
-
-int msUntil(Clock::time_point deadline) {
-  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
-  return static_cast<int>(std::max<int64_t>(0, left.count()));
-}
-
-bool sendAll(int fd, std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return false;
-    bytes = bytes.subspan(static_cast<size_t>(n));
-  }
-  return true;
-}
-
-// Reads a server's preamble. Stops early when it cannot be one. False at the deadline.
-bool readPreamble(int fd, Clock::time_point deadline, std::vector<std::byte>& bytes) {
-  bytes.clear();
-  while (bytes.size() < kPreambleBytes && looksLikePreamble(bytes)) {
-    pollfd entry{fd, POLLIN, 0};
-    const int ready = poll(&entry, 1, msUntil(deadline));
-    if (ready < 0 && errno == EINTR) continue;
-    if (ready <= 0) return false;
-    std::byte buffer[kPreambleBytes];
-    const ssize_t n = recv(fd, buffer, kPreambleBytes - bytes.size(), 0);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return true;
-    bytes.insert(bytes.end(), buffer, buffer + n);
-  }
-  return true;
-}
-
-Trouble troubleOfStatus(PreambleStatus status) {
-  switch (status) {
-    case PreambleStatus::ok:
-      return Trouble::none;
-    case PreambleStatus::versionRefused:
-      return Trouble::versionRefused;
-    case PreambleStatus::busy:
-      return Trouble::busy;
-    case PreambleStatus::draining:
-      return Trouble::draining;
-    case PreambleStatus::unknownSession:
-      return Trouble::connectionLost;
-    default:
-      return Trouble::refused;
-  }
-}
-
-// What gpud may call in the client.
-class Callbacks final : public rpc::ClientCallbacks::Server {
- public:
-  explicit Callbacks(ClientConnection::Impl& owner) : owner_(owner) {}
-
-  kj::Promise<void> output(OutputContext context) override {
-    const auto text = context.getParams().getText();
-    if (owner_.options.on_output) {
-      owner_.options.on_output(context.getParams().getToStderr(),
-                               {reinterpret_cast<const std::byte*>(text.begin()), text.size()});
-    }
-    return kj::READY_NOW;
-  }
-
-  kj::Promise<void> hostFunction(HostFunctionContext context) override {
-    const auto params = context.getParams();
-    if (owner_.host_functions_running.size() >= kHostFunctionsMax) {
-      return KJ_EXCEPTION(OVERLOADED, "too many host functions at once");
-    }
-    HostFunctionCall call;
-    call.number = params.getNumber();
-    call.status = params.getStatus();
-    for (const uint64_t transfer : params.getCompleted()) call.completed.push_back(transfer);
-    call.ticket = owner_.next_host_function++;
-    auto ran = kj::newPromiseAndFulfiller<void>();
-    const bool failed = call.status != 0;
-    if (failed) ++owner_.failed_host_functions;
-    owner_.host_functions_running.emplace(
-        call.ticket, ClientConnection::Impl::RunningHostFunction{kj::mv(ran.fulfiller), failed});
-    owner_.host_functions.push_back(std::move(call));
-    return kj::mv(ran.promise);
-  }
-
-  kj::Promise<void> ended(EndedContext context) override {
-    owner_.die(Trouble::sessionEnded, std::string(context.getParams().getReason().cStr()));
-    return kj::READY_NOW;
-  }
-
- private:
-  ClientConnection::Impl& owner_;
-};
 
 }  // namespace
 
@@ -166,94 +74,6 @@ void ClientConnection::Impl::closeChannel(Channel& channel) {
     channel.fd = -1;
     channel.link.reset();
   });
-}
-
-int ClientConnection::Impl::connectAndGreet(ConnectionKind kind, const SessionToken& token,
-                                            int timeout_ms, ConnectionError& error) const {
-  const auto deadline = Clock::now() + std::chrono::milliseconds(timeout_ms);
-  bool timed_out = false;
-  const int fd = connectTo(endpoint, timeout_ms, error.sentence, &timed_out);
-  if (fd < 0) {
-    error.kind = timed_out ? Trouble::timedOut : Trouble::unreachable;
-    return -1;
-  }
-  ClientPreamble preamble;
-  preamble.kind = kind;
-  preamble.token = token;
-  std::vector<std::byte> answer;
-  // A failed send is not the story: the peer may have said why before it closed.
-  (void)sendAll(fd, encodePreamble(preamble));
-  ServerPreamble status;
-  std::string reason;
-  if (!readPreamble(fd, deadline, answer)) {
-    error = {Trouble::timedOut, "The server at " + name +
-                                    " took the connection but said nothing "
-                                    "within " +
-                                    std::to_string(timeout_ms) +
-                                    " ms. Check that a gpud listens there, not another program."};
-  } else if (!parseServerPreamble(answer, status, reason)) {
-    error = {Trouble::notGpud, "The server at " + name + " is not a gpud. " + reason +
-                                   " Check the address and the port."};
-  } else if (status.status != PreambleStatus::ok) {
-    error = {troubleOfStatus(status.status), explainStatus(status, name)};
-  } else {
-    return fd;
-  }
-  ::close(fd);
-  return -1;
-}
-
-bool ClientConnection::Impl::hello(int fd, const ClientHello& hello, Clock::time_point deadline,
-                                   ConnectionError& error) {
-  bool done = false;
-  kj::Promise<void> task = nullptr;
-  auto lock = control.loop.lock();
-  runIn(control, lock, [&] {
-    control.link = std::make_unique<RpcLink>(control.loop.flushers(), fd, nullptr,
-                                             controlStreamOptions(), nullptr);
-    control.fd = fd;
-    control.loop.setStream(&control.link->stream(), fd);
-    auto request = control.link->bootstrap().castAs<rpc::Gpud>().helloRequest();
-    writeHello(hello, request.initClient());
-    auto promise = request.send();
-    session = promise.getSession();
-    auto callbacks = promise.getSession().setCallbacksRequest();
-    callbacks.setClient(kj::heap<Callbacks>(*this));
-    auto callbacks_set = callbacks.send().ignoreResult().catch_([](kj::Exception&&) {});
-    task = promise
-               .then([this, &error](auto&& response) {
-                 std::string reason;
-                 if (!readHello(response.getServer(), server, reason)) {
-                   error = {Trouble::protocolViolation,
-                            "The gpud at " + name + " answered nonsense. " + reason};
-                 }
-               })
-               .then([&done] { done = true; },
-                     [&done, &error, this](kj::Exception&& exception) {
-                       std::string reason;
-                       const Trouble trouble = troubleOf(exception, reason);
-                       error = {trouble, "The gpud at " + name + " refused the session: " + reason};
-                       if (trouble != Trouble::refused) {
-                         error = {trouble, "The gpud at " + name +
-                                               " ended the connection during the greeting: " +
-                                               reason + " Its log may say why."};
-                       }
-                       done = true;
-                     })
-               .attach(kj::mv(callbacks_set))
-               .eagerlyEvaluate(nullptr);
-  });
-  const bool in_time = control.loop.waitUntil(
-      lock, [&] { return done || dead != Trouble::none; }, SharedLoop::For::input, deadline);
-  if (!in_time) {
-    error = {Trouble::timedOut, "The gpud at " + name +
-                                    " took the connection but did not open a session in time. It "
-                                    "may be overloaded; its log may say why."};
-  } else if (!done) {
-    error = {dead, deathSentence()};
-  }
-  if (!done) control.loop.run(lock, [&] { task = nullptr; });
-  return error.kind == Trouble::none;
 }
 
 void ClientConnection::Impl::runIn(Channel& channel, Lock& lock,
@@ -375,24 +195,6 @@ void PendingCall::failed(const kj::Exception& exception) {
 }
 
 // ---- the public face
-
-std::unique_ptr<ClientConnection> ClientConnection::open(const std::string& server,
-                                                         const ClientHello& hello,
-                                                         const ClientOptions& options,
-                                                         ConnectionError& error) {
-  error = {};
-  Endpoint endpoint;
-  if (!parseEndpoint(server, endpoint, error.sentence)) {
-    error.kind = Trouble::badEndpoint;
-    return nullptr;
-  }
-  const auto deadline = Clock::now() + std::chrono::milliseconds(options.connect_timeout_ms);
-  auto impl = std::make_unique<Impl>(endpoint, server, options);
-  const int fd = impl->connectAndGreet(ConnectionKind::control, SessionToken{},
-                                       options.connect_timeout_ms, error);
-  if (fd < 0 || !impl->hello(fd, hello, deadline, error)) return nullptr;
-  return std::unique_ptr<ClientConnection>(new ClientConnection(std::move(impl)));
-}
 
 ClientConnection::ClientConnection(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 

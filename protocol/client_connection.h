@@ -17,6 +17,7 @@
 #include "protocol/errors.h"
 #include "protocol/hello.h"
 #include "protocol/limits.h"
+#include "protocol/tls_trust.h"
 
 namespace farwarp::wire {
 
@@ -56,8 +57,10 @@ class Ticket {
 };
 
 struct ClientOptions {
-  int connect_timeout_ms = 10000;  // name, TCP, preamble and hello together
-  int spin_us = -1;                // busy-wait before sleeping; -1: 20 with spare cores, else 0
+  int connect_timeout_ms = 10000;  // name, TCP, preamble, TLS and hello together
+  bool insecure = false;           // TCP without TLS; Unix sockets never have it
+  TlsTrust trust;
+  int spin_us = -1;  // busy-wait before sleeping; -1: 20 with spare cores, else 0
   // Output of device printf and assert. Runs on whichever thread reads; must not call the
   // connection.
   std::function<void(bool to_stderr, std::span<const std::byte>)> on_output;

@@ -1,4 +1,4 @@
-// Inside of ClientConnection, shared by client_connection.cc and client_bulk.cc.
+// Inside of ClientConnection, shared by client_connection.cc, client_open.cc and client_bulk.cc.
 #pragma once
 
 #include <atomic>
@@ -9,6 +9,7 @@
 #include "protocol/client_connection.h"
 #include "protocol/endpoint.h"
 #include "protocol/farwarp.capnp.h"
+#include "protocol/open_channel.h"
 #include "protocol/rpc_link.h"
 #include "protocol/shared_loop.h"
 
@@ -51,11 +52,12 @@ struct ClientConnection::Impl final : PlacementHook {
     std::atomic<int> fd{-1};
   };
 
-  // Connects a socket and exchanges preambles. -1 with `error` filled otherwise.
-  int connectAndGreet(ConnectionKind kind, const SessionToken& token, int timeout_ms,
-                      ConnectionError& error) const;
-  bool hello(int fd, const ClientHello& hello, SharedLoop::Clock::time_point deadline,
-             ConnectionError& error);
+  // Connects a socket, exchanges preambles, and shakes hands where TLS is wanted. Null with `error`
+  // filled otherwise.
+  std::unique_ptr<ByteChannel> openChannel(ConnectionKind kind, const TimeLimit& limit,
+                                           ConnectionError& error) const;
+  bool hello(std::unique_ptr<ByteChannel> channel, const ClientHello& hello,
+             SharedLoop::Clock::time_point deadline, ConnectionError& error);
   Trouble openBulk();
 
   // Runs `work` in the loop of `channel`; exceptions become the death of the connection.
@@ -92,6 +94,7 @@ struct ClientConnection::Impl final : PlacementHook {
   const Endpoint endpoint;
   const std::string name;  // as the user wrote it
   const ClientOptions options;
+  std::unique_ptr<TlsClient> tls;  // null: in clear
   ServerHello server;
 
   Channel control;

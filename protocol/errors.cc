@@ -20,6 +20,7 @@ constexpr Row kRows[] = {
     {Trouble::timedOut, "no answer in time", CUDA_ERROR_MPS_CONNECTION_FAILED},
     {Trouble::notGpud, "the server is not a gpud", CUDA_ERROR_MPS_CONNECTION_FAILED},
     {Trouble::versionRefused, "version refused", CUDA_ERROR_SYSTEM_DRIVER_MISMATCH},
+    {Trouble::untrusted, "certificate refused", CUDA_ERROR_MPS_CONNECTION_FAILED},
     {Trouble::busy, "server busy", CUDA_ERROR_MPS_MAX_CLIENTS_REACHED},
     {Trouble::draining, "server shutting down", CUDA_ERROR_MPS_SERVER_NOT_READY},
     {Trouble::refused, "session refused", CUDA_ERROR_SYSTEM_NOT_READY},

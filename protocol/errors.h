@@ -14,6 +14,7 @@ enum class [[nodiscard]] Trouble : uint8_t{
     timedOut,           // no answer in time while connecting
     notGpud,            // something else answered
     versionRefused,     // another protocol or spec version
+    untrusted,          // its certificate is not one that the user trusts
     busy,               // the server has all the sessions it allows
     draining,           // the server takes no new sessions
     refused,            // the server refused this session and said why

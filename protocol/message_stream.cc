@@ -180,7 +180,8 @@ void MessageStream::readReady() {
   }
   if (ended_ || n == -EAGAIN) return;
   if (n < 0)
-    return endReading("The connection failed: " + std::string(std::strerror(-n)) + ".", false);
+    return endReading("The connection failed: " + channel_.explain(static_cast<int>(-n)) + ".",
+                      false);
   const bool inside = buffered() > 0 || incoming_.stage != Stage::header;
   endReading(inside ? "The peer closed the connection inside a message." : "", false);
 }
@@ -419,7 +420,7 @@ void MessageStream::appendReference(const void* data, size_t bytes) {
 }
 
 bool MessageStream::flushOutput() {
-  if (out_.empty()) {
+  if (!wantsWrite()) {
     if (interest_write_) updateInterest();
     return false;
   }
@@ -444,6 +445,11 @@ void MessageStream::sendSome() {
       return abandonOutput();
     }
     consumeSent(static_cast<size_t>(n));
+  }
+  if (channel_.hasUnsentOutput()) {
+    const int flushed = channel_.flush();
+    if (flushed == -EAGAIN) return;
+    if (flushed < 0) return abandonOutput();
   }
   if (shutdown_when_sent_) channel_.shutdownWrite();
 }
@@ -543,7 +549,7 @@ kj::Maybe<int> MessageStream::getSendBufferSize() {
 
 kj::Promise<void> MessageStream::end() {
   shutdown_when_sent_ = true;
-  if (out_.empty()) {
+  if (!wantsWrite()) {
     channel_.shutdownWrite();
   } else {
     sendSome();

@@ -66,7 +66,7 @@ class MessageStream final : public capnp::MessageStream, public OutputFlusher {
   // `on_interest` is told when one of the two changes.
   bool interestRead() const { return interest_read_; }
   bool interestWrite() const { return interest_write_; }
-  bool wantsWrite() const { return !out_.empty(); }
+  bool wantsWrite() const { return !out_.empty() || channel_.hasUnsentOutput(); }
   void onInterest(std::function<void()> callback) { on_interest_ = std::move(callback); }
   // Told once, when nothing more will be read.
   void onEnd(std::function<void()> callback) { on_end_ = std::move(callback); }

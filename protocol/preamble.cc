@@ -1,8 +1,11 @@
 #include "protocol/preamble.h"
 
+#include <openssl/evp.h>
+
 #include <algorithm>
 #include <cstring>
 
+#include "protocol/openssl_init.h"
 #include "protocol/status.h"
 
 namespace farwarp::wire {
@@ -10,6 +13,8 @@ namespace {
 
 // The closing byte 0xfa is no text in any encoding, so that no text protocol says this by accident.
 constexpr uint8_t kMagic[8] = {'F', 'A', 'R', 'W', 'A', 'R', 'P', 0xfa};
+
+constexpr uint32_t kTlsFlag = 1;
 
 template <typename T>
 void store(PreambleBytes& bytes, size_t at, T value) {
@@ -43,12 +48,28 @@ std::string quoted(std::span<const std::byte> bytes) {
 
 }  // namespace
 
+SessionRoute routeOf(const SessionToken& token) {
+  constexpr char kPurpose[] = "farwarp session route";
+  unsigned char input[sizeof(kPurpose) + sizeof(token)];
+  std::memcpy(input, kPurpose, sizeof(kPurpose));
+  std::memcpy(input + sizeof(kPurpose), token.data(), token.size());
+  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned int bytes = 0;
+  SessionRoute route{};
+  OPENSSL_init_crypto(kOpenSslInit, nullptr);
+  if (EVP_Digest(input, sizeof(input), digest, &bytes, EVP_sha256(), nullptr) == 1) {
+    std::memcpy(route.data(), digest, route.size());
+  }
+  return route;
+}
+
 PreambleBytes encodePreamble(const ClientPreamble& preamble) {
   PreambleBytes bytes{};
   std::memcpy(bytes.data(), kMagic, sizeof(kMagic));
   store<uint16_t>(bytes, 8, preamble.version);
   store<uint16_t>(bytes, 10, static_cast<uint16_t>(preamble.kind));
-  std::memcpy(bytes.data() + 16, preamble.token.data(), preamble.token.size());
+  store<uint32_t>(bytes, 12, preamble.tls ? kTlsFlag : 0);
+  std::memcpy(bytes.data() + 16, preamble.route.data(), preamble.route.size());
   return bytes;
 }
 
@@ -85,12 +106,15 @@ PreambleStatus parseClientPreamble(std::span<const std::byte> bytes, ClientPream
              "; it must be 1 (control), 2 (bulk) or 3 (status).";
     return PreambleStatus::badRequest;
   }
-  if (const uint32_t flags = load<uint32_t>(bytes, 12); flags != 0) {
-    reason = "The client sets preamble flags " + std::to_string(flags) + "; none are known.";
+  const uint32_t flags = load<uint32_t>(bytes, 12);
+  if ((flags & ~kTlsFlag) != 0) {
+    reason = "The client sets preamble flags " + std::to_string(flags) + "; the only one is " +
+             std::to_string(kTlsFlag) + " (TLS).";
     return PreambleStatus::badRequest;
   }
+  out.tls = flags != 0;
   out.kind = static_cast<ConnectionKind>(kind);
-  std::memcpy(out.token.data(), bytes.data() + 16, out.token.size());
+  std::memcpy(out.route.data(), bytes.data() + 16, out.route.size());
   return PreambleStatus::ok;
 }
 
@@ -135,6 +159,17 @@ std::string explainStatus(const ServerPreamble& preamble, const std::string& ser
              "both sides.";
     case PreambleStatus::internalError:
       return "The gpud at " + server + " could not start a worker; its log says why.";
+    case PreambleStatus::tlsRequired:
+      return "The gpud at " + server +
+             " takes only encrypted connections, and this client was told to be insecure. Leave "
+             "out "
+             "--insecure and FARWARP_INSECURE, and set FARWARP_FINGERPRINT or FARWARP_CA to what "
+             "gpud init printed there.";
+    case PreambleStatus::tlsUnavailable:
+      return "The gpud at " + server +
+             " does not encrypt: it was started with --insecure. Start it without, or, on a "
+             "network "
+             "that you trust, say farwarp run --insecure or set FARWARP_INSECURE=1.";
   }
   return "The gpud at " + server + " refused the connection with status " +
          std::to_string(static_cast<uint32_t>(preamble.status)) +

@@ -1,9 +1,12 @@
 // The 32 plaintext bytes that both sides of a connection send before anything else.
 //
-// They let gpud refuse strangers and other versions with a clear word before Cap'n Proto (later:
-// TLS) sees a byte, and let the supervisor route a bulk connection to the worker of its session.
+// They let gpud refuse strangers and other versions with a clear word before TLS and Cap'n Proto
+// see a byte, and let the supervisor route a bulk connection to the worker of its session. They
+// hold no secret: a bulk connection names its session by a route, and proves inside the encrypted
+// connection that it knows the session's token. A false flag or status can only end a connection:
+// each side knows by itself whether it wants TLS.
 //
-//   client: magic[8] version:u16 kind:u16 flags:u32 token[16]
+//   client: magic[8] version:u16 kind:u16 flags:u32 route[16]
 //   server: magic[8] version:u16 flags:u16 status:u32 reserved[16]       (little endian)
 #pragma once
 
@@ -16,14 +19,18 @@
 namespace farwarp::wire {
 
 inline constexpr size_t kPreambleBytes = 32;
-inline constexpr uint16_t kProtocolVersion = 1;
+inline constexpr uint16_t kProtocolVersion = 2;
 
 using PreambleBytes = std::array<std::byte, kPreambleBytes>;
-using SessionToken = std::array<uint8_t, 16>;
+using SessionToken = std::array<uint8_t, 16>;  // secret; names a session and opens it
+using SessionRoute = std::array<uint8_t, 16>;  // public; finds a session
+
+// The route of the session with this token. The token cannot be found from it.
+SessionRoute routeOf(const SessionToken& token);
 
 enum class ConnectionKind : uint16_t {
   control = 1,  // opens a session
-  bulk = 2,     // carries data of the session that `token` names
+  bulk = 2,     // carries data of the session that `route` names
 };
 
 enum class PreambleStatus : uint32_t {
@@ -34,12 +41,15 @@ enum class PreambleStatus : uint32_t {
   unknownSession = 4,  // a bulk connection names a session that is not there
   badRequest = 5,      // the client's preamble makes no sense
   internalError = 6,   // the server could not start a worker; its log says why
+  tlsRequired = 7,     // the client does not speak TLS, and here it must
+  tlsUnavailable = 8,  // the client wants TLS, which is not spoken here
 };
 
 struct ClientPreamble {
   uint16_t version = kProtocolVersion;
   ConnectionKind kind = ConnectionKind::control;
-  SessionToken token{};  // all zero for control
+  bool tls = false;      // a TLS handshake follows the preambles
+  SessionRoute route{};  // all zero for control
 };
 
 struct ServerPreamble {

@@ -4,9 +4,10 @@
 
 namespace farwarp::wire {
 
-RpcLink::RpcLink(OutputFlushers& flushers, int fd, PlacementHook* hook,
-                 const StreamOptions& options, kj::Maybe<capnp::Capability::Client> bootstrap)
-    : channel_(std::make_unique<SocketChannel>(fd)) {
+RpcLink::RpcLink(OutputFlushers& flushers, std::unique_ptr<ByteChannel> channel,
+                 PlacementHook* hook, const StreamOptions& options,
+                 kj::Maybe<capnp::Capability::Client> bootstrap)
+    : channel_(std::move(channel)) {
   stream_.emplace(flushers, *channel_, hook, options);
   KJ_IF_MAYBE (offered, bootstrap) {
     network_.emplace(*stream_, capnp::rpc::twoparty::Side::SERVER, readerOptions());

@@ -14,10 +14,10 @@ namespace farwarp::wire {
 
 class RpcLink {
  public:
-  // Owns `fd`. The KJ loop must be current, here and in the destructor. `bootstrap` is null on the
-  // client's side.
-  RpcLink(OutputFlushers& flushers, int fd, PlacementHook* hook, const StreamOptions& options,
-          kj::Maybe<capnp::Capability::Client> bootstrap);
+  // The KJ loop must be current, here and in the destructor. `bootstrap` is null on the client's
+  // side.
+  RpcLink(OutputFlushers& flushers, std::unique_ptr<ByteChannel> channel, PlacementHook* hook,
+          const StreamOptions& options, kj::Maybe<capnp::Capability::Client> bootstrap);
   ~RpcLink() noexcept(false);
   KJ_DISALLOW_COPY(RpcLink);
 

@@ -8,6 +8,7 @@
 #include "protocol/hello_schema.h"
 #include "protocol/server_impl.h"
 #include "protocol/session_end.h"
+#include "protocol/tls.h"
 
 namespace farwarp::wire {
 namespace {
@@ -37,6 +38,7 @@ class PendingReply final : public CallReply {
   }
 
   void send(std::span<const std::byte> bytes) override {
+    checkSize(bytes.size());
     if (!begin()) return;
     const capnp::MessageSize size{bytes.size() / sizeof(capnp::word) + 8, 0};
     context_.getResults(size).setReply(
@@ -45,6 +47,7 @@ class PendingReply final : public CallReply {
   }
 
   std::span<std::byte> buffer(size_t bytes) override {
+    checkSize(bytes);
     if (!fulfiller_->isWaiting()) {
       discarded_ = kj::heapArray<std::byte>(bytes);
       return {discarded_.begin(), discarded_.size()};
@@ -63,6 +66,11 @@ class PendingReply final : public CallReply {
   }
 
  private:
+  static void checkSize(size_t bytes) {
+    KJ_REQUIRE(bytes <= kReplyBytesMax, "a reply is over the protocol's limit", bytes,
+               kReplyBytesMax);
+  }
+
   // False when there is nobody to answer any more; the context is gone then.
   bool begin() {
     if (answered_) return false;
@@ -141,6 +149,8 @@ class GpudService final : public rpc::Gpud::Server {
     if (!readHello(context.getParams().getClient(), client, refusal)) {
       kj::throwFatalException(impl.violate("The client's hello is malformed. " + refusal));
     }
+    impl.greeted = true;
+    impl.stopGreetingTimer();
     if (!impl.handler.hello(client, server, refusal)) {
       kj::throwFatalException(KJ_EXCEPTION(FAILED, kj::str(kRefusedPrefix, refusal.c_str())));
     }
@@ -162,6 +172,8 @@ class GpudService final : public rpc::Gpud::Server {
     if (difference != 0) {
       kj::throwFatalException(impl.violate("The bulk connection names another session's token."));
     }
+    impl.greeted = true;
+    impl.stopGreetingTimer();
     context.getResults().setBulk(makeBulkService(gate_));
     return kj::READY_NOW;
   }
@@ -174,7 +186,7 @@ class GpudService final : public rpc::Gpud::Server {
                                                : "The client asks a control connection for bulk "
                                                  "service."));
     }
-    if (std::exchange(impl.greeted, true)) {
+    if (impl.greeted) {
       kj::throwFatalException(impl.violate("The client greets twice on one connection."));
     }
   }
@@ -191,18 +203,44 @@ ServerConnection::Impl& ServerConnection::Impl::Gate::open() const {
 }
 
 ServerConnection::Impl::Impl(UvEventPort& port, int fd, ConnectionKind kind,
-                             const SessionToken& token, SessionHandler& handler)
+                             const SessionToken& token, SessionHandler& handler,
+                             const ServerConnectionOptions& options)
     : kind(kind), token(token), handler(handler), gate(std::make_shared<Gate>(Gate{this})) {
   const bool control = kind == ConnectionKind::control;
-  link.emplace(port.flushers(), fd, control ? nullptr : this,
+  auto channel =
+      options.tls != nullptr ? options.tls->accept(fd) : std::make_unique<SocketChannel>(fd);
+  KJ_REQUIRE(channel != nullptr, "there is no memory for TLS");
+  link.emplace(port.flushers(), std::move(channel), control ? nullptr : this,
                control ? controlStreamOptions() : bulkStreamOptions(),
                capnp::Capability::Client(kj::heap<GpudService>(gate)));
   link->onGone([this] { linkGone(); });
   watch.emplace(port.uvLoop(), fd, link->stream());
+  if (options.greeting_timeout_ms > 0) limitGreeting(port.uvLoop(), options.greeting_timeout_ms);
+}
+
+void ServerConnection::Impl::limitGreeting(uv_loop_t* loop, uint64_t timeout_ms) {
+  greeting_timer = new uv_timer_t;
+  uv_timer_init(loop, greeting_timer);
+  greeting_timer->data = this;
+  uv_timer_start(
+      greeting_timer,
+      [](uv_timer_t* timer) {
+        auto* self = static_cast<Impl*>(timer->data);
+        self->stopGreetingTimer();
+        self->abort(Trouble::timedOut, "The client did not finish its greeting in time.");
+      },
+      timeout_ms, 0);
+}
+
+void ServerConnection::Impl::stopGreetingTimer() {
+  if (greeting_timer == nullptr) return;
+  uv_close(reinterpret_cast<uv_handle_t*>(std::exchange(greeting_timer, nullptr)),
+           [](uv_handle_t* handle) { delete reinterpret_cast<uv_timer_t*>(handle); });
 }
 
 ServerConnection::Impl::~Impl() noexcept(false) {
   gate->impl = nullptr;
+  stopGreetingTimer();
   ending = nullptr;
   callbacks = nullptr;
   link->stream().flushOutput();
@@ -275,13 +313,16 @@ void ServerConnection::Impl::linkGone() {
 
 void ServerConnection::Impl::announceEnd() {
   if (std::exchange(announced, true)) return;
+  stopGreetingTimer();
   link->stream().abandon();
+  if (kind == ConnectionKind::bulk && !greeted) return handler.strangerLeft(end_reason);
   handler.disconnected(kind, end_trouble, end_reason);
 }
 
 ServerConnection::ServerConnection(UvEventPort& port, int fd, ConnectionKind kind,
-                                   const SessionToken& token, SessionHandler& handler)
-    : impl_(std::make_unique<Impl>(port, fd, kind, token, handler)) {}
+                                   const SessionToken& token, SessionHandler& handler,
+                                   const ServerConnectionOptions& options)
+    : impl_(std::make_unique<Impl>(port, fd, kind, token, handler, options)) {}
 
 ServerConnection::~ServerConnection() noexcept(false) = default;
 
@@ -330,6 +371,10 @@ kj::Promise<void> ServerConnection::runHostFunction(uint64_t number, int32_t sta
 
 void ServerConnection::abort(Trouble trouble, const std::string& reason) {
   impl_->abort(trouble, reason);
+}
+
+bool ServerConnection::isStranger() const {
+  return impl_->announced && !impl_->greeted;
 }
 
 uint64_t ServerConnection::bytesReceived() const {

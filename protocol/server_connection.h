@@ -22,6 +22,8 @@
 
 namespace farwarp::wire {
 
+class TlsServer;  // tls.h
+
 // The answer to one call(). Keeps the call's batch alive as long as it exists. Use on the loop's
 // thread only. Destroying it unanswered fails that call in the client.
 class CallReply {
@@ -81,6 +83,15 @@ class SessionHandler {
   // A connection ended, for whatever reason: a sentence for the log. Called once per connection,
   // from the loop; destroy the ServerConnection later, not inside. `kind` tells control from bulk.
   virtual void disconnected(ConnectionKind kind, Trouble trouble, const std::string& reason) = 0;
+  // Told in place of disconnected() for a bulk connection that never proved that it belongs to the
+  // session: anyone can open one, so it says nothing about the session.
+  virtual void strangerLeft(const std::string& reason) { (void)reason; }
+};
+
+struct ServerConnectionOptions {
+  TlsServer* tls = nullptr;  // null: in clear
+  // Time for TLS and for hello or attachBulk; 0: no limit.
+  uint64_t greeting_timeout_ms = 0;
 };
 
 class ServerConnection {
@@ -88,7 +99,7 @@ class ServerConnection {
   // Takes ownership of `fd`. The loop of `port` must be current (WaitScope). For bulk connections
   // `token` is the session's; a client that names another is refused.
   ServerConnection(UvEventPort& port, int fd, ConnectionKind kind, const SessionToken& token,
-                   SessionHandler& handler);
+                   SessionHandler& handler, const ServerConnectionOptions& options = {});
   ~ServerConnection() noexcept(false);
   ServerConnection(const ServerConnection&) = delete;
   ServerConnection& operator=(const ServerConnection&) = delete;
@@ -109,6 +120,9 @@ class ServerConnection {
   // Ends the connection because the peer broke the rules or the session is over. The handler gets
   // disconnected() with this reason.
   void abort(Trouble trouble, const std::string& reason);
+
+  // True for a connection that ended before it said hello or named the session's token.
+  bool isStranger() const;
 
   uint64_t bytesReceived() const;
   uint64_t bytesSent() const;

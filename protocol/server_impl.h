@@ -29,7 +29,7 @@ struct ServerConnection::Impl final : PlacementHook {
   };
 
   Impl(UvEventPort& port, int fd, ConnectionKind kind, const SessionToken& token,
-       SessionHandler& handler);
+       SessionHandler& handler, const ServerConnectionOptions& options);
   ~Impl() noexcept(false);
 
   void abort(Trouble trouble, const std::string& reason);
@@ -39,6 +39,8 @@ struct ServerConnection::Impl final : PlacementHook {
 
   void linkGone();
   void announceEnd();
+  void limitGreeting(uv_loop_t* loop, uint64_t timeout_ms);
+  void stopGreetingTimer();
 
   // PlacementHook
   std::span<std::byte> place(std::span<const Segment> segments) override;
@@ -52,7 +54,8 @@ struct ServerConnection::Impl final : PlacementHook {
   std::optional<RpcLink> link;
   std::optional<UvWatch> watch;
 
-  bool greeted = false;          // hello or attachBulk was answered
+  bool greeted = false;  // hello or attachBulk came, with the right token
+  uv_timer_t* greeting_timer = nullptr;
   bool close_requested = false;  // by the client
   bool over = false;             // abort() was called, or the peer is gone
   bool announced = false;        // the handler was told

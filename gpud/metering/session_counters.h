@@ -46,7 +46,8 @@ struct SharedString {
 struct SessionCounters {
   SharedString<240> program;  // as the client told it in hello
   std::atomic<uint32_t> client_pid{0};
-  std::atomic<uint32_t> method{0};  // MeterMethod
+  std::atomic<uint32_t> method{0};   // MeterMethod
+  std::atomic<uint32_t> greeted{0};  // 1 when the client's hello came
 
   std::atomic<uint64_t> calls{0};          // records dispatched
   std::atomic<uint64_t> waiting_calls{0};  // those of them that a client thread waited for

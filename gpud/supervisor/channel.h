@@ -1,7 +1,8 @@
 // Messages between the supervisor and a worker, over a SOCK_SEQPACKET socket pair.
 //
-// Supervisor to worker only: the session's token first, then a descriptor per bulk connection. The
-// channel closes when the supervisor dies, which ends the worker.
+// Supervisor to worker only: the session with its control connection first, which may come long
+// after the worker was started; then a descriptor per bulk connection. The channel closes when the
+// supervisor dies, which ends the worker.
 #pragma once
 
 #include <cstddef>
@@ -12,18 +13,19 @@
 namespace farwarp {
 
 // Descriptors that a worker finds open when it starts.
-inline constexpr int kWorkerConnectionFd = 3;  // the client's control connection, preamble done
-inline constexpr int kWorkerChannelFd = 4;
-inline constexpr int kWorkerCountersFd = 5;  // metering/session_counters.h
+inline constexpr int kWorkerChannelFd = 3;
+inline constexpr int kWorkerCountersFd = 4;  // metering/session_counters.h
 
 enum class ChannelMessageKind : uint32_t {
-  session = 1,         // token
-  bulkConnection = 2,  // with a descriptor
+  session = 1,         // token, number, and the control connection, preamble done
+  bulkConnection = 2,  // a connection, preamble done
 };
 
 struct ChannelMessage {
   ChannelMessageKind kind = ChannelMessageKind::session;
+  uint32_t tls = 0;  // 1: a TLS handshake comes next on the connection
   wire::SessionToken token{};
+  uint64_t number = 0;  // of the session, for the log
 };
 
 // Sends one message, with a descriptor when `fd` is not -1; the caller keeps the descriptor. Does

@@ -13,10 +13,11 @@
 
 namespace farwarp {
 
-PendingConnection::PendingConnection(uv_loop_t* loop, int fd, std::string peer, uint64_t timeout_ms,
-                                     Done done)
+PendingConnection::PendingConnection(uv_loop_t* loop, int fd, std::string peer, bool tls,
+                                     uint64_t timeout_ms, Done done)
     : fd_(fd),
       peer_(std::move(peer)),
+      tls_(tls),
       done_(std::move(done)),
       poll_(new uv_poll_t),
       timer_(new uv_timer_t) {

@@ -23,13 +23,16 @@ class PendingConnection {
   // Called once, on the loop. The connection may be destroyed inside.
   using Done = std::function<void(PendingConnection&, const Outcome&)>;
 
-  // Takes the descriptor. `peer` is for the log.
-  PendingConnection(uv_loop_t* loop, int fd, std::string peer, uint64_t timeout_ms, Done done);
+  // Takes the descriptor. `peer` is for the log; `tls`: it must speak TLS after the preamble, or
+  // must not.
+  PendingConnection(uv_loop_t* loop, int fd, std::string peer, bool tls, uint64_t timeout_ms,
+                    Done done);
   ~PendingConnection();
   PendingConnection(const PendingConnection&) = delete;
   PendingConnection& operator=(const PendingConnection&) = delete;
 
   const std::string& peer() const { return peer_; }
+  bool tls() const { return tls_; }
 
   // Answers with `status`. Never waits: a peer whose 32 bytes of buffer are full gets no answer.
   bool answer(wire::PreambleStatus status);
@@ -42,6 +45,7 @@ class PendingConnection {
 
   int fd_;
   const std::string peer_;
+  const bool tls_;
   Done done_;
   wire::PreambleBytes bytes_{};
   size_t have_ = 0;

@@ -33,12 +33,11 @@ int64_t unixMs() {
       .count();
 }
 
-// Time does not tell how much of a guessed token was right.
-bool equalTokens(const wire::SessionToken& a, const wire::SessionToken& b) {
-  unsigned differences = 0;
-  for (size_t i = 0; i < a.size(); ++i) differences |= static_cast<unsigned>(a[i] ^ b[i]);
-  return differences == 0;
-}
+// A session that starts has the processor for itself for so long, before the next worker is warmed.
+constexpr uint64_t kWarmUpDelayMs = 100;
+
+// Status connections over TLS that are answered at one time.
+constexpr size_t kStatusProcessesMax = 16;
 
 // 32 bytes into an empty buffer. A failure means that the client is gone, which its watcher sees.
 void answerOn(int fd, PreambleStatus status) {
@@ -53,9 +52,10 @@ void answerOn(int fd, PreambleStatus status) {
 struct Supervisor::Session {
   uint64_t number = 0;
   wire::SessionToken token{};
+  wire::SessionRoute route{};
   std::chrono::steady_clock::time_point started;
   SessionReport report;
-  WorkerProcess worker;
+  std::unique_ptr<WorkerProcess> worker;
   // A copy of the control connection, watched for the client's end.
   int client_fd = -1;
   uv_poll_t* client_poll = nullptr;
@@ -77,6 +77,9 @@ Supervisor::~Supervisor() {
   listeners_.clear();
   pending_.clear();
   sessions_.clear();
+  warm_.clear();
+  status_processes_.clear();
+  closeAndDelete(warm_timer_);
   closeAndDelete(terminate_);
   closeAndDelete(interrupt_);
   closeAndDelete(grace_);
@@ -87,10 +90,11 @@ Supervisor::~Supervisor() {
 bool Supervisor::start(std::string& error) {
   if (!session_log_.open(options_.session_log, error)) return false;
   for (const std::string& endpoint : options_.listen) {
+    const bool tls = !options_.insecure && !endpoint.starts_with("unix:");
     auto listener = std::make_unique<Listener>(
-        &loop_, [this](int fd, const std::string& peer) { onConnection(fd, peer); });
+        &loop_, [this, tls](int fd, const std::string& peer) { onConnection(fd, peer, tls); });
     if (!listener->open(endpoint, error)) return false;
-    spdlog::info("Listening on {}.", listener->endpoint().text());
+    spdlog::info("Listening on {}{}.", listener->endpoint().text(), tls ? " with TLS" : "");
     listeners_.push_back(std::move(listener));
   }
   const auto watch = [this](uv_signal_t*& handle, int number) {
@@ -102,6 +106,10 @@ bool Supervisor::start(std::string& error) {
   };
   watch(terminate_, SIGTERM);
   watch(interrupt_, SIGINT);
+  warm_timer_ = new uv_timer_t;
+  uv_timer_init(&loop_, warm_timer_);
+  warm_timer_->data = this;
+  warmUp();
   return true;
 }
 
@@ -115,14 +123,14 @@ void Supervisor::run() {
   uv_run(&loop_, UV_RUN_DEFAULT);
 }
 
-void Supervisor::onConnection(int fd, const std::string& peer) {
+void Supervisor::onConnection(int fd, const std::string& peer, bool tls) {
   if (pending_.size() >= options_.max_pending_connections) {
     spdlog::warn("Connection from {} closed: it had not said who it is, and {} newer ones wait.",
                  pending_.front()->peer(), options_.max_pending_connections);
     pending_.pop_front();
   }
   pending_.push_back(std::make_unique<PendingConnection>(
-      &loop_, fd, peer, options_.preamble_timeout_ms,
+      &loop_, fd, peer, tls, options_.preamble_timeout_ms,
       [this](PendingConnection& connection, const PendingConnection::Outcome& outcome) {
         onPreamble(connection, outcome);
       }));
@@ -130,13 +138,20 @@ void Supervisor::onConnection(int fd, const std::string& peer) {
 
 void Supervisor::onPreamble(PendingConnection& connection,
                             const PendingConnection::Outcome& outcome) {
-  if (outcome.complete && outcome.status == PreambleStatus::ok) {
+  if (outcome.complete && outcome.status == PreambleStatus::ok &&
+      outcome.preamble.tls != connection.tls()) {
+    spdlog::warn("Connection from {} refused: {}", connection.peer(),
+                 connection.tls() ? "it is not encrypted, and gpud runs without --insecure."
+                                  : "it wants TLS, which is not spoken here.");
+    connection.answer(connection.tls() ? PreambleStatus::tlsRequired
+                                       : PreambleStatus::tlsUnavailable);
+  } else if (outcome.complete && outcome.status == PreambleStatus::ok) {
     if (outcome.preamble.kind == wire::ConnectionKind::control) {
       admit(connection);
     } else if (outcome.preamble.kind == wire::kStatusConnection) {
       answerStatus(connection);
     } else {
-      routeBulk(connection, outcome.preamble.token);
+      routeBulk(connection, outcome.preamble.route);
     }
   } else {
     spdlog::warn("Connection from {} closed: {}", connection.peer(), outcome.reason);
@@ -150,6 +165,18 @@ void Supervisor::admit(PendingConnection& connection) {
   if (sessions_.size() >= options_.max_sessions) {
     spdlog::warn("Session from {} refused: {} sessions are open, as many as --max-sessions allows.",
                  connection.peer(), sessions_.size());
+    connection.answer(PreambleStatus::busy);
+    return;
+  }
+  // Whoever may connect can make a worker start and then say nothing.
+  const auto silent = std::count_if(sessions_.begin(), sessions_.end(), [](const auto& entry) {
+    return entry.second->worker->counters().greeted == 0;
+  });
+  if (static_cast<uint64_t>(silent) >= options_.max_pending_connections) {
+    spdlog::warn(
+        "Session from {} refused: {} others have not finished their greeting, as many as "
+        "--max-pending-connections allows.",
+        connection.peer(), silent);
     connection.answer(PreambleStatus::busy);
     return;
   }
@@ -170,36 +197,77 @@ void Supervisor::startSession(PendingConnection& connection) {
     connection.answer(PreambleStatus::internalError);
     return;
   }
+  session->route = wire::routeOf(session->token);
   const int fd = connection.release();
-  WorkerProcess::Start start;
-  start.arguments = childArguments(options_);
-  start.arguments.push_back(fmt::format("--session-number={}", session->number));
-  start.arguments.push_back(fmt::format("--supervisor-pid={}", getpid()));
-  start.environment = workerEnvironment(options_.worker_env);
-  start.connection = fd;
-  start.token = session->token;
   std::string error;
   Session& started = *session;
-  const bool ok = started.worker.start(
-      &loop_, start, [this, &started](const WorkerExit& exit) { onWorkerExit(started, exit); },
-      error);
-  if (!ok) {
+  // A warm worker may have died a moment ago; the next one is tried then.
+  do {
+    started.worker = takeWorker(error);
+  } while (started.worker != nullptr &&
+           !started.worker->passSession(started.token, started.number, fd, connection.tls()));
+  if (started.worker == nullptr) {
     spdlog::error("Session {} cannot start. {}", started.number, error);
     answerOn(fd, PreambleStatus::internalError);
     close(fd);
     return;
   }
-  started.report.worker_pid = started.worker.pid();
+  started.worker->onExit([this, &started](const WorkerExit& exit) { onWorkerExit(started, exit); });
+  started.report.worker_pid = started.worker->pid();
   sessions_.emplace(started.number, std::move(session));
   spdlog::info("Session {} from {} started, worker {}.", started.number, connection.peer(),
-               started.worker.pid());
+               started.worker->pid());
   watchClient(started, fd);
+  warmUpSoon();
 }
 
-void Supervisor::routeBulk(PendingConnection& connection, const wire::SessionToken& token) {
-  const auto it = std::find_if(sessions_.begin(), sessions_.end(), [&](const auto& entry) {
-    return equalTokens(entry.second->token, token);
-  });
+std::unique_ptr<WorkerProcess> Supervisor::takeWorker(std::string& error) {
+  if (warm_.empty()) return startWorker(error);
+  std::unique_ptr<WorkerProcess> worker = std::move(warm_.front());
+  warm_.pop_front();
+  return worker;
+}
+
+std::unique_ptr<WorkerProcess> Supervisor::startWorker(std::string& error) {
+  WorkerProcess::Start start;
+  start.arguments = childArguments(options_);
+  start.arguments.push_back(fmt::format("--supervisor-pid={}", getpid()));
+  start.environment = workerEnvironment(options_.worker_env);
+  auto worker = std::make_unique<WorkerProcess>();
+  return worker->start(&loop_, start, error) ? std::move(worker) : nullptr;
+}
+
+void Supervisor::warmUpSoon() {
+  uv_timer_start(
+      warm_timer_, [](uv_timer_t* timer) { static_cast<Supervisor*>(timer->data)->warmUp(); },
+      kWarmUpDelayMs, 0);
+}
+
+void Supervisor::warmUp() {
+  while (!stopping_ && warm_.size() < options_.warm_workers) {
+    std::string error;
+    std::unique_ptr<WorkerProcess> worker = startWorker(error);
+    if (worker == nullptr) {
+      spdlog::warn("No worker can be kept ready for the next session. {}", error);
+      return;
+    }
+    WorkerProcess* raw = worker.get();
+    // Not started again before the next session: a device that fails now would fail again at once.
+    worker->onExit([this, raw](const WorkerExit&) {
+      if (!stopping_) {
+        spdlog::warn("Worker {} ended before it had a session. {}", raw->pid(),
+                     raw->counters().end_reason.get());
+      }
+      warm_.remove_if([raw](const auto& owned) { return owned.get() == raw; });
+      finishIfIdle();
+    });
+    warm_.push_back(std::move(worker));
+  }
+}
+
+void Supervisor::routeBulk(PendingConnection& connection, const wire::SessionRoute& route) {
+  const auto it = std::find_if(sessions_.begin(), sessions_.end(),
+                               [&](const auto& entry) { return entry.second->route == route; });
   if (it == sessions_.end()) {
     spdlog::warn("Bulk connection from {} closed: its session is not there.", connection.peer());
     connection.answer(PreambleStatus::unknownSession);
@@ -207,7 +275,7 @@ void Supervisor::routeBulk(PendingConnection& connection, const wire::SessionTok
   }
   if (!connection.answer(PreambleStatus::ok)) return;
   const int fd = connection.release();
-  if (!it->second->worker.passBulkConnection(fd)) {
+  if (!it->second->worker->passBulkConnection(fd, connection.tls())) {
     spdlog::warn("Bulk connection of session {} closed: its worker does not take it.",
                  it->second->number);
   }
@@ -217,9 +285,10 @@ void Supervisor::routeBulk(PendingConnection& connection, const wire::SessionTok
 void Supervisor::answerStatus(PendingConnection& connection) {
   StatusText status(device_status_, ended_busy_ns_);
   for (const auto& [number, session] : sessions_) {
-    status.addSession(number, session->worker.counters(),
+    status.addSession(number, session->worker->counters(),
                       sameHost(session->report.peer, connection.peer()));
   }
+  if (connection.tls()) return answerStatusEncrypted(connection, status.text());
   if (!connection.answer(PreambleStatus::ok)) return;
   const std::string text = status.text();
   // What does not fit into the socket's buffer is lost, and the reader misses the last line.
@@ -227,6 +296,31 @@ void Supervisor::answerStatus(PendingConnection& connection) {
   [[maybe_unused]] const ssize_t sent =
       send(fd, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
   close(fd);
+}
+
+void Supervisor::answerStatusEncrypted(PendingConnection& connection, const std::string& text) {
+  if (status_processes_.size() >= kStatusProcessesMax) {
+    spdlog::warn("Status for {} refused: {} others are being answered, which is the limit.",
+                 connection.peer(), kStatusProcessesMax);
+    connection.answer(PreambleStatus::busy);
+    return;
+  }
+  auto process = std::make_unique<StatusProcess>();
+  StatusProcess* raw = process.get();
+  std::string error;
+  const auto on_exit = [this, raw] {
+    status_processes_.remove_if([raw](const auto& owned) { return owned.get() == raw; });
+    finishIfIdle();
+  };
+  const int fd = connection.release();
+  const bool started = process->start(&loop_, options_, fd, text, on_exit, error);
+  answerOn(fd, started ? PreambleStatus::ok : PreambleStatus::internalError);
+  close(fd);
+  if (started) {
+    status_processes_.push_back(std::move(process));
+  } else {
+    spdlog::error("{} is not told the status. {}", connection.peer(), error);
+  }
 }
 
 void Supervisor::watchClient(Session& session, int fd) {
@@ -248,7 +342,7 @@ void Supervisor::watchClient(Session& session, int fd) {
           orphan->report.end = fmt::format(
               "The client is gone and the worker did not end within {} ms; it was killed.",
               kOrphanGraceMs);
-          orphan->worker.signal(SIGKILL);
+          orphan->worker->signal(SIGKILL);
         },
         kOrphanGraceMs, 0);
   });
@@ -259,7 +353,7 @@ void Supervisor::onWorkerExit(Session& session, const WorkerExit& exit) {
   report.duration_ms = std::chrono::duration_cast<std::chrono::milliseconds>(
                            std::chrono::steady_clock::now() - session.started)
                            .count();
-  takeCounters(session.worker.counters(), exit, report);
+  takeCounters(session.worker->counters(), exit, report);
   ended_busy_ns_ += report.busy_ns;
   spdlog::info("{}", sessionLogLine(report));
   if (!session_log_.append(report)) {
@@ -276,7 +370,9 @@ void Supervisor::stop(int signal_number) {
   listeners_.clear();
   for (auto& connection : pending_) connection->answer(PreambleStatus::draining);
   pending_.clear();
-  for (auto& [number, session] : sessions_) session->worker.signal(SIGTERM);
+  for (auto& [number, session] : sessions_) session->worker->signal(SIGTERM);
+  for (auto& worker : warm_) worker->signal(SIGKILL);
+  for (auto& process : status_processes_) process->kill();
   grace_ = new uv_timer_t;
   uv_timer_init(&loop_, grace_);
   grace_->data = this;
@@ -291,7 +387,7 @@ void Supervisor::killLeftovers() {
     session->report.end =
         fmt::format("gpud stopped and the worker did not end within {} ms; it was killed.",
                     options_.stop_grace_ms);
-    session->worker.signal(SIGKILL);
+    session->worker->signal(SIGKILL);
   }
 }
 
@@ -300,7 +396,9 @@ void Supervisor::drop(PendingConnection& connection) {
 }
 
 void Supervisor::finishIfIdle() {
-  if (stopping_ && sessions_.empty()) uv_stop(&loop_);
+  if (stopping_ && sessions_.empty() && warm_.empty() && status_processes_.empty()) {
+    uv_stop(&loop_);
+  }
 }
 
 }  // namespace farwarp

@@ -16,6 +16,7 @@
 #include "gpud/supervisor/listener.h"
 #include "gpud/supervisor/pending_connection.h"
 #include "gpud/supervisor/session_report.h"
+#include "gpud/supervisor/status_process.h"
 #include "gpud/supervisor/worker_process.h"
 
 namespace farwarp {
@@ -39,12 +40,18 @@ class Supervisor {
  private:
   struct Session;
 
-  void onConnection(int fd, const std::string& peer);
+  void onConnection(int fd, const std::string& peer, bool tls);
   void onPreamble(PendingConnection& connection, const PendingConnection::Outcome& outcome);
   void admit(PendingConnection& connection);
   void startSession(PendingConnection& connection);
-  void routeBulk(PendingConnection& connection, const wire::SessionToken& token);
+  // A worker that has opened the device, or a fresh one; null with a sentence in `error`.
+  std::unique_ptr<WorkerProcess> takeWorker(std::string& error);
+  std::unique_ptr<WorkerProcess> startWorker(std::string& error);
+  void warmUpSoon();
+  void warmUp();
+  void routeBulk(PendingConnection& connection, const wire::SessionRoute& route);
   void answerStatus(PendingConnection& connection);
+  void answerStatusEncrypted(PendingConnection& connection, const std::string& text);
   void watchClient(Session& session, int fd);
   void onWorkerExit(Session& session, const WorkerExit& exit);
   void stop(int signal_number);
@@ -59,12 +66,15 @@ class Supervisor {
   uv_signal_t* terminate_ = nullptr;
   uv_signal_t* interrupt_ = nullptr;
   uv_timer_t* grace_ = nullptr;
+  uv_timer_t* warm_timer_ = nullptr;
   bool stopping_ = false;
   uint64_t next_session_ = 1;
   SessionLog session_log_;
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::list<std::unique_ptr<PendingConnection>> pending_;  // oldest first
   std::map<uint64_t, std::unique_ptr<Session>> sessions_;
+  std::list<std::unique_ptr<WorkerProcess>> warm_;  // workers that wait for a session
+  std::list<std::unique_ptr<StatusProcess>> status_processes_;
 };
 
 }  // namespace farwarp

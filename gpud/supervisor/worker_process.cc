@@ -81,8 +81,7 @@ WorkerProcess::~WorkerProcess() {
   }
 }
 
-bool WorkerProcess::start(uv_loop_t* loop, const Start& start,
-                          std::function<void(const WorkerExit&)> on_exit, std::string& error) {
+bool WorkerProcess::start(uv_loop_t* loop, const Start& start, std::string& error) {
   int channel[2] = {-1, -1};
   if (!counters_.create() || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) != 0) {
     error =
@@ -94,7 +93,7 @@ bool WorkerProcess::start(uv_loop_t* loop, const Start& start,
   arguments.insert(arguments.end(), start.arguments.begin(), start.arguments.end());
   std::vector<char*> argument_pointers = pointers(arguments);
   std::vector<char*> environment_pointers = pointers(start.environment);
-  uv_stdio_container_t stdio[6] = {};
+  uv_stdio_container_t stdio[5] = {};
   stdio[0].flags = UV_IGNORE;
   const auto inherit = [&stdio](int child_fd, int fd) {
     stdio[child_fd].flags = UV_INHERIT_FD;
@@ -102,7 +101,6 @@ bool WorkerProcess::start(uv_loop_t* loop, const Start& start,
   };
   inherit(1, STDERR_FILENO);  // a driver that prints must not disturb gpud's stdout
   inherit(2, STDERR_FILENO);
-  inherit(kWorkerConnectionFd, start.connection);
   inherit(kWorkerChannelFd, channel[1]);
   inherit(kWorkerCountersFd, counters_.fd());
 
@@ -111,11 +109,10 @@ bool WorkerProcess::start(uv_loop_t* loop, const Start& start,
   options.args = argument_pointers.data();
   options.env = environment_pointers.data();
   options.stdio = stdio;
-  options.stdio_count = 6;
-  options.exit_cb = &WorkerProcess::onExit;
+  options.stdio_count = 5;
+  options.exit_cb = &WorkerProcess::exited;
   process_ = std::make_unique<uv_process_t>();
   process_->data = this;
-  on_exit_ = std::move(on_exit);
   const int spawned = uv_spawn(loop, process_.get(), &options);
   close(channel[1]);
   running_ = true;  // the handle is initialised even when the spawn failed
@@ -123,14 +120,16 @@ bool WorkerProcess::start(uv_loop_t* loop, const Start& start,
     error = fmt::format("The worker process cannot be started: {}.", uv_strerror(spawned));
     return false;
   }
-  // Fails only when the worker is dead already, and then on_exit comes.
-  [[maybe_unused]] const bool sent =
-      sendChannelMessage(channel_, {ChannelMessageKind::session, start.token});
   return true;
 }
 
-bool WorkerProcess::passBulkConnection(int fd) {
-  return sendChannelMessage(channel_, {ChannelMessageKind::bulkConnection, {}}, fd);
+bool WorkerProcess::passSession(const wire::SessionToken& token, uint64_t number, int fd,
+                                bool tls) {
+  return sendChannelMessage(channel_, {ChannelMessageKind::session, tls, token, number}, fd);
+}
+
+bool WorkerProcess::passBulkConnection(int fd, bool tls) {
+  return sendChannelMessage(channel_, {ChannelMessageKind::bulkConnection, tls, {}, 0}, fd);
 }
 
 void WorkerProcess::signal(int number) {
@@ -141,10 +140,10 @@ int WorkerProcess::pid() const {
   return process_ != nullptr ? process_->pid : 0;
 }
 
-void WorkerProcess::onExit(uv_process_t* process, int64_t exit_status, int term_signal) {
+void WorkerProcess::exited(uv_process_t* process, int64_t exit_status, int term_signal) {
   auto* self = static_cast<WorkerProcess*>(process->data);
   const auto on_exit = std::move(self->on_exit_);
-  on_exit({exit_status, term_signal});
+  if (on_exit) on_exit({exit_status, term_signal});
 }
 
 }  // namespace farwarp

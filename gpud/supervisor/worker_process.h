@@ -29,8 +29,6 @@ class WorkerProcess {
   struct Start {
     std::vector<std::string> arguments;    // without argv[0]
     std::vector<std::string> environment;  // NAME=VALUE
-    int connection = -1;                   // the client's control connection; stays the caller's
-    wire::SessionToken token{};
   };
 
   WorkerProcess() = default;
@@ -38,19 +36,24 @@ class WorkerProcess {
   WorkerProcess(const WorkerProcess&) = delete;
   WorkerProcess& operator=(const WorkerProcess&) = delete;
 
-  // Starts the worker. `on_exit` runs on the loop when it was reaped; the object may be destroyed
-  // there. False with a full sentence in `error`.
-  [[nodiscard]] bool start(uv_loop_t* loop, const Start& start,
-                           std::function<void(const WorkerExit&)> on_exit, std::string& error);
+  // Starts the worker, which opens the device and waits for its session. False with a full sentence
+  // in `error`.
+  [[nodiscard]] bool start(uv_loop_t* loop, const Start& start, std::string& error);
+  // Runs on the loop when the worker was reaped; the object may be destroyed there.
+  void onExit(std::function<void(const WorkerExit&)> callback) { on_exit_ = std::move(callback); }
 
+  // Gives the worker its session; the caller closes its copy of the control connection. False when
+  // the worker is dead.
+  [[nodiscard]] bool passSession(const wire::SessionToken& token, uint64_t number, int fd,
+                                 bool tls);
   // Hands the worker a bulk connection; the caller closes its copy.
-  [[nodiscard]] bool passBulkConnection(int fd);
+  [[nodiscard]] bool passBulkConnection(int fd, bool tls);
   void signal(int number);
   int pid() const;
   const SessionCounters& counters() const { return *counters_.get(); }
 
  private:
-  static void onExit(uv_process_t* process, int64_t exit_status, int term_signal);
+  static void exited(uv_process_t* process, int64_t exit_status, int term_signal);
 
   std::unique_ptr<uv_process_t> process_;
   bool running_ = false;

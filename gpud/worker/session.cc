@@ -45,7 +45,7 @@ Session::Session(const DriverTable& driver, wire::UvEventPort& port, SessionCoun
   });
 }
 
-void Session::addConnection(int fd, wire::ConnectionKind kind) {
+void Session::addConnection(int fd, wire::ConnectionKind kind, bool tls) {
   // One control connection, and what protocol/client_connection.h opens for bulk data, with some
   // room.
   constexpr size_t kConnectionsMax = 17;
@@ -55,11 +55,30 @@ void Session::addConnection(int fd, wire::ConnectionKind kind) {
     close(fd);
     return;
   }
+  if (tls && settings_.tls == nullptr) {
+    close(fd);
+    return;
+  }
+  wire::ServerConnectionOptions options;
+  options.tls = tls ? settings_.tls : nullptr;
+  options.greeting_timeout_ms = settings_.greeting_timeout_ms;
   connections_.push_back(
-      std::make_unique<wire::ServerConnection>(port_, fd, kind, settings_.token, *this));
+      std::make_unique<wire::ServerConnection>(port_, fd, kind, settings_.token, *this, options));
   if (output_ != nullptr && connections_.size() == 1) {
     connections_.front()->onOutputAcknowledged([this] { pumpOutput(); });
   }
+}
+
+void Session::strangerLeft(const std::string& reason) {
+  spdlog::warn(
+      "A bulk connection of session {} was closed before it proved that it belongs to it. "
+      "{}",
+      settings_.number, reason);
+  // Not inside the connection.
+  port_.post([this] {
+    if (ended_) return;
+    std::erase_if(connections_, [](const auto& connection) { return connection->isStranger(); });
+  });
 }
 
 void Session::end(wire::Trouble trouble, const std::string& reason) {
@@ -157,6 +176,7 @@ CUresult Session::bind(HandleType type, uint64_t id, void* object, uint64_t pare
 
 bool Session::hello(const wire::ClientHello& client, wire::ServerHello& server,
                     std::string& refusal) {
+  counters_.greeted = 1;
   counters_.program.set(client.program);
   counters_.client_pid = client.pid;
   if (client.spec_version > kDriverFunctionCount) {

@@ -38,6 +38,8 @@ struct SessionSettings {
   uint64_t staging_bytes_max = 256u << 20;
   uint64_t bulk_bytes_max = 1u << 30;
   uint64_t host_memory_bytes_max = uint64_t{64} << 30;
+  uint64_t greeting_timeout_ms = 0;  // per connection; 0: no limit
+  wire::TlsServer* tls = nullptr;    // for connections that speak it
 };
 
 class Session final : public wire::SessionHandler, public ReplyNews {
@@ -48,8 +50,8 @@ class Session final : public wire::SessionHandler, public ReplyNews {
 
   ~Session() noexcept {}
 
-  // Serves a connection of the session; takes the descriptor.
-  void addConnection(int fd, wire::ConnectionKind kind);
+  // Serves a connection of the session; takes the descriptor. `tls`: the client shakes hands next.
+  void addConnection(int fd, wire::ConnectionKind kind, bool tls = false);
   // Ends the session: the client loses its connection. The first reason is the one that is
   // reported.
   void end(wire::Trouble trouble, const std::string& reason);
@@ -114,6 +116,7 @@ class Session final : public wire::SessionHandler, public ReplyNews {
   void putAborted(uint64_t transfer, uint64_t offset, uint32_t length) override;
   kj::Promise<wire::GetResult> get(uint64_t transfer, uint64_t offset, uint32_t length) override;
   void closeRequested() override;
+  void strangerLeft(const std::string& reason) override;
   void disconnected(wire::ConnectionKind kind, wire::Trouble trouble,
                     const std::string& reason) override;
 

@@ -10,15 +10,16 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <memory>
+
 #include "gpud/device/driver_table.h"
 #include "gpud/supervisor/channel.h"
 #include "gpud/worker/session.h"
+#include "protocol/tls.h"
 #include "protocol/uv_event_port.h"
 
 namespace farwarp::worker {
 namespace {
-
-constexpr int kTokenTimeoutMs = 10000;
 
 [[noreturn]] void leave(int status) {
   // Not exit(): a driver's handlers take long, and may hang after an error.
@@ -37,21 +38,32 @@ void confine(const Options& options) {
   if (getppid() != options.supervisor_pid) leave(1);
   prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   signal(SIGINT, SIG_IGN);  // of a terminal: the supervisor decides
-  for (int fd : {kWorkerConnectionFd, kWorkerChannelFd, kWorkerCountersFd}) {
+  for (int fd : {kWorkerChannelFd, kWorkerCountersFd}) {
     fcntl(fd, F_SETFD, FD_CLOEXEC);
   }
 }
 
-wire::SessionToken readToken(SessionCounters* counters) {
-  pollfd ready{kWorkerChannelFd, POLLIN, 0};
-  ChannelMessage message;
-  int fd = -1;
-  if (poll(&ready, 1, kTokenTimeoutMs) != 1 ||
-      readChannelMessage(kWorkerChannelFd, message, fd) != ChannelRead::message ||
-      message.kind != ChannelMessageKind::session) {
-    leave(counters, "The supervisor did not tell the session's token.");
+// Waits for the session that this worker is to serve, as long as it takes.
+ChannelMessage readSession(SessionCounters* counters, int& connection) {
+  for (;;) {
+    pollfd ready{kWorkerChannelFd, POLLIN, 0};
+    if (poll(&ready, 1, -1) < 0 && errno == EINTR) continue;
+    ChannelMessage message;
+    const ChannelRead read = readChannelMessage(kWorkerChannelFd, message, connection);
+    if (read == ChannelRead::nothing) continue;
+    if (read == ChannelRead::closed) leave(1);  // the supervisor is gone
+    if (message.kind == ChannelMessageKind::session && connection >= 0) return message;
+    leave(counters, "The supervisor did not tell the session first.");
   }
-  return message.token;
+}
+
+std::unique_ptr<wire::TlsServer> loadTls(const Options& options, SessionCounters* counters) {
+  if (options.tls_folder.empty()) return nullptr;
+  const TlsFiles files = tlsFilesIn(options.tls_folder);
+  std::string error;
+  auto server = wire::TlsServer::load(files.certificate, files.key, error);
+  if (server == nullptr) leave(counters, error);
+  return server;
 }
 
 // What the loop watches besides the connections: the supervisor, and its signal to stop.
@@ -84,7 +96,7 @@ class Watcher {
       if (read == ChannelRead::closed) leave(1);  // the supervisor is gone
       if (fd < 0) continue;
       if (message.kind == ChannelMessageKind::bulkConnection) {
-        session_.addConnection(fd, wire::ConnectionKind::bulk);
+        session_.addConnection(fd, wire::ConnectionKind::bulk, message.tls != 0);
       } else {
         close(fd);
       }
@@ -105,16 +117,15 @@ void openDriver(const Options& options, Driver& driver, SessionCounters* counter
   }
 }
 
-SessionSettings settingsOf(const Options& options, SessionCounters* counters) {
+SessionSettings settingsOf(const Options& options) {
   SessionSettings settings;
   settings.device_kind = options.device;
-  settings.number = options.session_number;
   settings.wait_threads_max = options.wait_threads_max;
   settings.handles_max = options.handles_max;
   settings.staging_bytes_max = options.staging_bytes_max;
   settings.bulk_bytes_max = options.bulk_bytes_max;
   settings.host_memory_bytes_max = options.host_memory_bytes_max;
-  settings.token = readToken(counters);
+  settings.greeting_timeout_ms = options.preamble_timeout_ms;
   return settings;
 }
 
@@ -122,16 +133,23 @@ SessionSettings settingsOf(const Options& options, SessionCounters* counters) {
 // ever.
 [[noreturn]] void serve(const Options& options, const StandardStreams& streams,
                         SessionCounters* counters) {
-  const SessionSettings settings = settingsOf(options, counters);
+  SessionSettings settings = settingsOf(options);
+  const std::unique_ptr<wire::TlsServer> tls = loadTls(options, counters);
+  settings.tls = tls.get();
   Driver driver;
   openDriver(options, driver, counters);
   wire::UvEventPort port;
+  // All that takes long is done: what follows may come much later.
+  int connection = -1;
+  const ChannelMessage start = readSession(counters, connection);
+  settings.token = start.token;
+  settings.number = start.number;
   kj::WaitScope scope(port.eventLoop());
   Session session(driver.table(), port, *counters, settings);
   if (streams.outEnd() >= 0) session.captureOutput(streams.outEnd(), streams.errEnd());
   Watcher watcher(port.uvLoop(), session);
   try {
-    session.addConnection(kWorkerConnectionFd, wire::ConnectionKind::control);
+    session.addConnection(connection, wire::ConnectionKind::control, start.tls != 0);
     session.whenEnded().wait(scope);
   } catch (const kj::Exception& failure) {
     leave(counters, fmt::format("The worker failed: {} ({}:{}).", failure.getDescription().cStr(),

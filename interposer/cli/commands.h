@@ -13,6 +13,7 @@ inline constexpr int kExitNotFound = 127;
 struct RunOptions {
   std::string server;  // empty: what FARWARP_SERVER says
   bool stats = false;
+  bool insecure = false;
   std::vector<std::string> program;  // and its arguments
 };
 

@@ -9,7 +9,10 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer(
       "Environment: FARWARP_SERVER names the gpud when --server does not; FARWARP_STATS=1 is\n"
-      "--stats; FARWARP_LOG=FILE (or stderr) writes down connections and failed calls.");
+      "--stats; FARWARP_LOG=FILE (or stderr) writes down connections and failed calls.\n"
+      "FARWARP_FINGERPRINT or FARWARP_CA says which certificate a gpud over TCP must have; gpud "
+      "init\n"
+      "prints the line. FARWARP_INSECURE=1 is --insecure.");
 
   farwarp::cli::RunOptions run;
   CLI::App* run_command = app.add_subcommand("run", "Run a program; its CUDA calls go to a gpud");
@@ -18,6 +21,8 @@ int main(int argc, char** argv) {
   run_command->add_flag(
       "--stats", run.stats,
       "When the program ends, print calls, waiting calls, bytes, and kernel time");
+  run_command->add_flag("--insecure", run.insecure,
+                        "Speak without TLS with a gpud that was started with --insecure");
   run_command->add_option("PROGRAM", run.program, "The program and its arguments")->required();
   run_command->positionals_at_end();
   run_command->footer(

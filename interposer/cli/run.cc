@@ -50,6 +50,7 @@ int runProgram(const RunOptions& options) {
   prepend("LD_LIBRARY_PATH", installation.links);
   setenv("FARWARP_SERVER", server.c_str(), 1);
   if (options.stats) setenv("FARWARP_STATS", "1", 1);
+  if (options.insecure) setenv("FARWARP_INSECURE", "1", 1);
 
   std::vector<char*> arguments;
   for (const std::string& word : options.program)

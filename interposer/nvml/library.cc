@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
-#include <cstdlib>
+#include <cstdio>
 #include <new>
 
 namespace farwarp::nvml {
@@ -30,8 +30,7 @@ Library& Library::get() {
 Result Library::initialize() {
   const std::lock_guard lock(mutex_);
   if (initialized_ == 0) {
-    const char* server = std::getenv("FARWARP_SERVER");
-    server_ = server == nullptr ? "" : server;
+    options_ = client::readOptions();
     asked_ns_ = 0;
     if (Result r = refresh(); r != kSuccess) return r;
     rated_clock_ns_ = newest_.clock_ns;
@@ -51,7 +50,12 @@ Result Library::shutDown() {
 
 Result Library::refresh() {
   if (asked_ns_ != 0 && nowNs() - asked_ns_ < kFreshNs) return kSuccess;
-  if (!fetchSnapshot(server_, newest_)) return kDriverNotLoaded;
+  if (options_.server.empty()) return kDriverNotLoaded;
+  if (std::string why; !fetchSnapshot(options_, newest_, why)) {
+    if (!complained_) std::fprintf(stderr, "farwarp: %s\n", why.c_str());
+    complained_ = true;
+    return kDriverNotLoaded;
+  }
   asked_ns_ = nowNs();  // over a slow network too, a burst of calls asks once
   return kSuccess;
 }

@@ -30,7 +30,8 @@ class Library {
 
   std::mutex mutex_;  // guards everything below
   uint32_t initialized_ = 0;
-  std::string server_;
+  client::Options options_;
+  bool complained_ = false;  // on stderr, once in the life of the process
   Snapshot newest_;
   int64_t asked_ns_ = 0;
   uint64_t rated_clock_ns_ = 0, rated_busy_ns_ = 0;  // of the snapshot that `percent_` began at

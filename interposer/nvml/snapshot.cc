@@ -1,21 +1,20 @@
 #include "interposer/nvml/snapshot.h"
 
+#include <errno.h>
 #include <poll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <charconv>
 #include <chrono>
 #include <cstdio>
-#include <span>
+#include <memory>
 
-#include "protocol/endpoint.h"
+#include "protocol/open_channel.h"
 #include "protocol/status.h"
 
 namespace farwarp::nvml {
 namespace {
 
-constexpr int kTimeoutMs = 10000;
+constexpr std::chrono::milliseconds kTimeLimit{10000};
 
 // Cuts `text` at the first `end` and returns what was before it.
 std::string_view cut(std::string_view& text, char end) {
@@ -65,37 +64,31 @@ bool readSession(std::string_view line, Snapshot& out) {
   return true;
 }
 
-// Reads until the peer closes. False on an error, a timeout, or too much.
-bool readAll(int fd, std::string& text) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(kTimeoutMs);
+// Reads until the peer closes. False with a reason on an error, a timeout, or too much.
+bool readAll(wire::ByteChannel& channel, std::chrono::steady_clock::time_point deadline,
+             std::string& text, std::string& reason) {
   while (text.size() < wire::kStatusBytesMax) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
-        end - std::chrono::steady_clock::now());
-    pollfd waiting{fd, POLLIN, 0};
-    if (left.count() <= 0 || poll(&waiting, 1, static_cast<int>(left.count())) <= 0) return false;
     char part[4096];
-    const ssize_t got = read(fd, part, sizeof part);
-    if (got <= 0) return got == 0;
-    text.append(part, static_cast<size_t>(got));
+    const ssize_t got = channel.read(part, sizeof part);
+    if (got == 0) return true;
+    if (got > 0) {
+      text.append(part, static_cast<size_t>(got));
+      continue;
+    }
+    if (got != -EAGAIN) {
+      reason = channel.explain(static_cast<int>(-got));
+      return false;
+    }
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        deadline - std::chrono::steady_clock::now());
+    pollfd waiting{channel.fd(), POLLIN, 0};
+    if (left.count() <= 0 || poll(&waiting, 1, static_cast<int>(left.count())) == 0) {
+      reason = "it took too long";
+      return false;
+    }
   }
+  reason = "it has no end";
   return false;
-}
-
-bool ask(int fd, std::string& text) {
-  wire::ClientPreamble hello;
-  hello.kind = wire::kStatusConnection;
-  const wire::PreambleBytes question = wire::encodePreamble(hello);
-  if (send(fd, question.data(), question.size(), MSG_NOSIGNAL) !=
-      static_cast<ssize_t>(question.size())) {
-    return false;
-  }
-  if (!readAll(fd, text) || text.size() < wire::kPreambleBytes) return false;
-  wire::ServerPreamble answer;
-  std::string reason;
-  const auto bytes = std::as_bytes(std::span(text)).first(wire::kPreambleBytes);
-  if (!wire::parseServerPreamble(bytes, answer, reason)) return false;
-  text.erase(0, wire::kPreambleBytes);
-  return answer.status == wire::PreambleStatus::ok;
 }
 
 }  // namespace
@@ -117,16 +110,28 @@ bool parseSnapshot(std::string_view text, Snapshot& out) {
   return false;
 }
 
-bool fetchSnapshot(const std::string& server, Snapshot& out) {
+bool fetchSnapshot(const client::Options& options, Snapshot& out, std::string& error) {
   wire::Endpoint endpoint;
-  std::string error;
-  if (!wire::parseEndpoint(server, endpoint, error)) return false;
-  const int fd = wire::connectTo(endpoint, kTimeoutMs, error);
-  if (fd < 0) return false;
-  std::string text;
-  const bool answered = ask(fd, text);
-  close(fd);
-  return answered && parseSnapshot(text, out);
+  if (!wire::parseEndpoint(options.server, endpoint, error)) return false;
+  std::unique_ptr<wire::TlsClient> tls;
+  if (endpoint.kind == wire::Endpoint::Kind::tcp && !options.insecure) {
+    tls = wire::TlsClient::make({options.ca_file, options.fingerprint}, error);
+    if (tls == nullptr) return false;
+  }
+  wire::ClientPreamble preamble;
+  preamble.kind = wire::kStatusConnection;
+  const wire::TimeLimit limit(kTimeLimit);
+  wire::ConnectionError failure;
+  const auto channel =
+      wire::openChannel(endpoint, options.server, preamble, tls.get(), limit, failure);
+  if (channel == nullptr) {
+    error = failure.sentence;
+    return false;
+  }
+  std::string text, reason = "it is not whole";
+  if (readAll(*channel, limit.deadline, text, reason) && parseSnapshot(text, out)) return true;
+  error = "The status of the gpud at " + options.server + " cannot be read: " + reason + ".";
+  return false;
 }
 
 }  // namespace farwarp::nvml

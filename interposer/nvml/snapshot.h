@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "interposer/session/options.h"
+
 namespace farwarp::nvml {
 
 inline constexpr size_t kDevicesMax = 16;
@@ -39,8 +41,8 @@ struct Snapshot {
 // False when `text` is not whole. Lines that are not known are skipped.
 [[nodiscard]] bool parseSnapshot(std::string_view text, Snapshot& out);
 
-// Asks the gpud at `server` (HOST:PORT or unix:PATH). Waits for at most some seconds. False when it
-// cannot be asked or its answer is not whole.
-[[nodiscard]] bool fetchSnapshot(const std::string& server, Snapshot& out);
+// Asks the gpud that the environment names. Waits for at most some seconds. False with a full
+// sentence in `error` when it cannot be asked or its answer is not whole.
+[[nodiscard]] bool fetchSnapshot(const client::Options& options, Snapshot& out, std::string& error);
 
 }  // namespace farwarp::nvml

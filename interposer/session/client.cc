@@ -128,6 +128,8 @@ CUresult Client::openSession() {
   hello.program = programName();
   hello.cuda_version = CUDA_VERSION;
   wire::ClientOptions connection_options;
+  connection_options.insecure = options.insecure;
+  connection_options.trust = {options.ca_file, options.fingerprint};
   connection_options.on_output = [this](bool to_stderr, std::span<const std::byte> text) {
     device_output.add(to_stderr, text);
   };

@@ -12,14 +12,21 @@ std::string variable(const char* name) {
   return value == nullptr ? std::string() : std::string(value);
 }
 
+bool isOn(const char* name) {
+  const std::string value = variable(name);
+  return !value.empty() && value != "0" && value != "no";
+}
+
 }  // namespace
 
 Options readOptions() {
   Options options;
   options.server = variable("FARWARP_SERVER");
   options.log_path = variable("FARWARP_LOG");
-  const std::string stats = variable("FARWARP_STATS");
-  options.stats = !stats.empty() && stats != "0" && stats != "no";
+  options.stats = isOn("FARWARP_STATS");
+  options.insecure = isOn("FARWARP_INSECURE");
+  options.ca_file = variable("FARWARP_CA");
+  options.fingerprint = variable("FARWARP_FINGERPRINT");
   return options;
 }
 

@@ -10,7 +10,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -19,6 +21,7 @@
 #include <thread>
 
 #include "driver_calls_gen.h"
+#include "gpud/certificates.h"
 #include "protocol/endpoint.h"
 
 extern char** environ;
@@ -62,6 +65,33 @@ pid_t spawnGpud(std::vector<std::string> arguments, const std::string& log, int 
   return failed == 0 ? pid : -1;
 }
 
+// The folder with the keys of all gpuds of this test program; removed when it ends.
+struct TlsFolder {
+  std::string path, fingerprint;
+  TlsFolder() {
+    std::string name = testing::TempDir() + "gpud_tls.XXXXXX";
+    path = mkdtemp(name.data());
+    const std::time_t now = std::time(nullptr);
+    const Validity validity{now - 3600, now + 86400};
+    KeyPair authority, server;
+    std::string error;
+    EXPECT_TRUE(makeAuthority("test authority", validity, authority, error)) << error;
+    EXPECT_TRUE(makeServerCertificate(authority, {"127.0.0.1"}, validity, server, error)) << error;
+    std::ofstream(path + "/server.crt") << server.certificate;
+    std::ofstream(path + "/server.key") << server.key;
+    fingerprint = fingerprintOf(authority.certificate);
+  }
+  ~TlsFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path, ignored);
+  }
+};
+
+const TlsFolder& tlsFolder() {
+  static const TlsFolder folder;
+  return folder;
+}
+
 int statusOf(int status) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
@@ -79,6 +109,11 @@ GpudProcess::GpudProcess(const std::vector<std::string>& extra) {
       "tcp:127.0.0.1:0", "--listen", unix_,          "--session-log",  folder_ + "/sessions.jsonl",
       "--ready-fd",      "9",        "--log-level",  "debug"};
   arguments.insert(arguments.end(), extra.begin(), extra.end());
+  const std::string defaults[][2] = {{"--warm-workers", "0"}, {"--tls-folder", tlsFolder().path}};
+  for (const auto& [option, value] : defaults) {
+    if (std::find(extra.begin(), extra.end(), option) != extra.end()) continue;
+    arguments.insert(arguments.end(), {option, value});
+  }
   pid_ = spawnGpud(arguments, folder_ + "/log", ready[1]);
   close(ready[1]);
   std::string said;
@@ -152,6 +187,12 @@ std::vector<pid_t> GpudProcess::workers(size_t count) const {
   return pids;
 }
 
+wire::ClientOptions clientOptions() {
+  wire::ClientOptions options;
+  options.trust.fingerprint = tlsFolder().fingerprint;
+  return options;
+}
+
 int runGpud(const std::vector<std::string>& arguments, std::string& said) {
   std::string name = testing::TempDir() + "gpud_log.XXXXXX";
   close(mkstemp(name.data()));
@@ -190,14 +231,15 @@ void sendTo(int fd, const void* data, size_t bytes) {
 
 std::unique_ptr<wire::ClientConnection> openSession(const std::string& endpoint,
                                                     wire::ConnectionError& error,
-                                                    const std::string& program) {
+                                                    const std::string& program,
+                                                    const wire::ClientOptions& options) {
   wire::ClientHello hello;
   hello.client_version = "test";
   hello.spec_version = kDriverFunctionCount;
   hello.pid = static_cast<uint32_t>(getpid());
   hello.program = program;
   hello.cuda_version = 13000;
-  return wire::ClientConnection::open(endpoint, hello, {}, error);
+  return wire::ClientConnection::open(endpoint, hello, options, error);
 }
 
 }  // namespace farwarp

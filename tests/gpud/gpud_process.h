@@ -17,7 +17,8 @@ namespace farwarp {
 class GpudProcess {
  public:
   // Starts gpud with `extra` options beside device, listeners (TCP with port 0, and a Unix socket)
-  // and session log, and returns when it is ready. Fails the test when it does not become ready.
+  // and session log, and returns when it is ready. TCP is encrypted; no worker is kept warm unless
+  // `extra` says so. Fails the test when it does not become ready.
   explicit GpudProcess(const std::vector<std::string>& extra = {});
   // Ends gpud by SIGTERM if it still runs, and removes the folder.
   ~GpudProcess();
@@ -48,6 +49,9 @@ class GpudProcess {
   int status_ = -1;
 };
 
+// Options of a client that trusts the certificate of these gpuds.
+wire::ClientOptions clientOptions();
+
 // Runs gpud to its end: its exit status and what it said.
 int runGpud(const std::vector<std::string>& arguments, std::string& said);
 
@@ -58,8 +62,9 @@ std::vector<std::byte> readFrom(int fd, size_t bytes);
 void sendTo(int fd, const void* data, size_t bytes);
 
 // A client session with a program name.
-std::unique_ptr<wire::ClientConnection> openSession(const std::string& endpoint,
-                                                    wire::ConnectionError& error,
-                                                    const std::string& program = "test-program");
+std::unique_ptr<wire::ClientConnection> openSession(
+    const std::string& endpoint, wire::ConnectionError& error,
+    const std::string& program = "test-program",
+    const wire::ClientOptions& options = clientOptions());
 
 }  // namespace farwarp

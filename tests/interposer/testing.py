@@ -18,6 +18,8 @@ class Build:
         self.stub = self.folder / "lib/libfarwarp.so"
         self.links = self.folder / "lib/farwarp-links"
         self.farwarp = self.folder / "bin/farwarp"
+        # Otherwise the client is linked into the test programs, as sanitizers need it.
+        self.preloads = os.environ.get("FARWARP_TEST_PRELOAD") != "0"
 
     def environment(self, **more):
         kept = {key: value for key, value in os.environ.items()
@@ -25,7 +27,7 @@ class Build:
         return kept | {key: str(value) for key, value in more.items()}
 
     def preloaded(self, **more):
-        if os.environ.get("FARWARP_TEST_PRELOAD") == "0":  # the client is linked into the program
+        if not self.preloads:
             return self.environment(**more)
         return self.environment(LD_PRELOAD=self.stub, **more)
 
@@ -71,9 +73,13 @@ class Gpud:
             stdout=self.log, stderr=self.log)
         os.close(ready_for_gpud)
         with open(ready) as lines:
-            if not any(line.split() == ["ready"] for line in lines):
-                self.stop()
-                raise AssertionError("gpud did not become ready")
+            said = [line.split() for line in lines]
+        if ["ready"] not in said:
+            self.stop()
+            raise AssertionError("gpud did not become ready")
+        # HOST:PORT, when it listens on TCP as well.
+        self.tcp = next((words[1].removeprefix("tcp:") for words in said
+                         if words[0] == "listening" and words[1].startswith("tcp:")), None)
         return self
 
     def workers(self):

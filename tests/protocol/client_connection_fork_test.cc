@@ -1,6 +1,6 @@
 // Goal: a child of fork() has no session, can open one of its own, and does not disturb its
-// parent's. Method: fork in the middle of traffic of several threads; the parent checks every
-// reply.
+// parent's: no byte of the child's gets onto the parent's connection, in clear or with TLS. Method:
+// fork in the middle of traffic of several threads; the parent checks every reply.
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -9,15 +9,31 @@
 #include <thread>
 
 #include "protocol/client_connection.h"
+#include "tests/protocol/test_certificates.h"
 #include "tests/protocol/test_server.h"
 
 namespace farwarp::wire {
 namespace {
 
-std::unique_ptr<ClientConnection> openSession(const std::string& address) {
-  ConnectionError error;
-  return ClientConnection::open(address, ClientHello{}, ClientOptions{}, error);
-}
+// A server, in clear or with TLS, and how its clients connect.
+struct Served {
+  explicit Served(bool tls)
+      : server(tls ? "127.0.0.1:0" : freshUnixAddress(), tls ? certificates.tls.get() : nullptr),
+        options(tls ? certificates.byFile() : clearOptions()) {}
+  std::unique_ptr<ClientConnection> openSession() const {
+    ConnectionError error;
+    auto client = ClientConnection::open(server.address(), ClientHello{}, options, error);
+    EXPECT_NE(client, nullptr) << error.sentence;
+    return client;
+  }
+  Certificates certificates;
+  TestServer server;
+  ClientOptions options;
+};
+
+class Fork : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(Transports, Fork, testing::Bool(),
+                         [](const auto& info) { return info.param ? "tls" : "clear"; });
 
 bool echoes(ClientConnection& client, uint32_t number) {
   const auto batch = testBatch(TestOp::echo, 512, 0, number);
@@ -28,7 +44,7 @@ bool echoes(ClientConnection& client, uint32_t number) {
 }
 
 // What the child does; returns its exit status.
-int inChild(ClientConnection& inherited, const std::string& address) {
+int inChild(ClientConnection& inherited, const Served& served) {
   inherited.abandonAfterFork();
   const auto batch = testBatch(TestOp::echo, 64);
   Reply reply;
@@ -38,7 +54,7 @@ int inChild(ClientConnection& inherited, const std::string& address) {
   if (inherited.put(1, bytes) != Trouble::forked) return 3;
   if (inherited.deathReason().kind != Trouble::forked) return 4;
   inherited.backgroundTick();
-  const auto own = openSession(address);
+  const auto own = served.openSession();
   if (own == nullptr) return 5;
   for (uint32_t i = 0; i < 20; ++i) {
     if (!echoes(*own, i)) return 6;
@@ -46,14 +62,14 @@ int inChild(ClientConnection& inherited, const std::string& address) {
   return 0;
 }
 
-TEST(Fork, InTheMiddleOfTraffic) {
+TEST_P(Fork, InTheMiddleOfTraffic) {
 #ifdef __SANITIZE_ADDRESS__
   // Seen: the child waits for ever for a lock of the allocator that another thread held at the
   // fork.
   GTEST_SKIP() << "gcc 12's AddressSanitizer cannot allocate in the child of a busy process.";
 #endif
-  TestServer server(freshUnixAddress());
-  const auto client = openSession(server.address());
+  Served served(GetParam());
+  const auto client = served.openSession();
   ASSERT_NE(client, nullptr);
   const auto data = patternBytes(100000, 7);
   ASSERT_EQ(client->put(9, data), Trouble::none);  // so that there is a bulk connection
@@ -71,7 +87,7 @@ TEST(Fork, InTheMiddleOfTraffic) {
   for (int round = 0; round < 8; ++round) {
     const pid_t child = fork();
     ASSERT_GE(child, 0);
-    if (child == 0) _exit(inChild(*client, server.address()));
+    if (child == 0) _exit(inChild(*client, served));
     int status = 0;
     ASSERT_EQ(waitpid(child, &status, 0), child);
     EXPECT_TRUE(WIFEXITED(status));
@@ -85,9 +101,9 @@ TEST(Fork, InTheMiddleOfTraffic) {
   ASSERT_EQ(client->put(10, data), Trouble::none);
 }
 
-TEST(Fork, AChildMayDestroyWhatItInherited) {
-  TestServer server(freshUnixAddress());
-  auto client = openSession(server.address());
+TEST_P(Fork, AChildMayDestroyWhatItInherited) {
+  Served served(GetParam());
+  auto client = served.openSession();
   ASSERT_NE(client, nullptr);
   Reply reply;
   ASSERT_EQ(client->wait(client->start(testBatch(TestOp::echo, 64)), reply), Trouble::none);

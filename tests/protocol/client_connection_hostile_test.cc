@@ -62,7 +62,7 @@ void greet(int fd, ServerPreamble preamble = {}) {
 
 ConnectionError failureOf(const std::string& address, int timeout_ms = 10000) {
   ConnectionError error;
-  ClientOptions options;
+  ClientOptions options = clearOptions();
   options.connect_timeout_ms = timeout_ms;
   EXPECT_EQ(ClientConnection::open(address, ClientHello{}, options, error), nullptr);
   return error;

@@ -43,7 +43,7 @@ class Session : public ::testing::TestWithParam<bool> {
     return {reply.bytes().begin(), reply.bytes().end()};
   }
 
-  ClientOptions options_;
+  ClientOptions options_ = clearOptions();
   std::unique_ptr<TestServer> server_;
   std::unique_ptr<ClientConnection> client_;
 };
@@ -398,7 +398,7 @@ TEST_P(Session, AThreadInsideAnotherEventLoopCanCall) {
 TEST(Output, ReachesTheClientWhileNobodyWaits) {
   TestServer server(freshUnixAddress());
   std::string text;
-  ClientOptions options;
+  ClientOptions options = clearOptions();
   options.on_output = [&](bool, std::span<const std::byte> bytes) {
     text.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   };

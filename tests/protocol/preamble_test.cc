@@ -15,8 +15,8 @@ using ::testing::HasSubstr;
 ClientPreamble bulkPreamble() {
   ClientPreamble preamble;
   preamble.kind = ConnectionKind::bulk;
-  for (size_t i = 0; i < preamble.token.size(); ++i)
-    preamble.token[i] = static_cast<uint8_t>(i + 1);
+  for (size_t i = 0; i < preamble.route.size(); ++i)
+    preamble.route[i] = static_cast<uint8_t>(i + 1);
   return preamble;
 }
 
@@ -25,12 +25,12 @@ TEST(Preamble, ClientRoundTrip) {
   std::string reason;
   EXPECT_EQ(parseClientPreamble(encodePreamble(bulkPreamble()), out, reason), PreambleStatus::ok);
   EXPECT_EQ(out.kind, ConnectionKind::bulk);
-  EXPECT_EQ(out.token, bulkPreamble().token);
+  EXPECT_EQ(out.route, bulkPreamble().route);
   EXPECT_EQ(reason, "");
 }
 
 TEST(Preamble, ServerRoundTripOfEveryStatus) {
-  for (uint32_t status = 0; status <= 6; ++status) {
+  for (uint32_t status = 0; status <= 8; ++status) {
     ServerPreamble in{7, static_cast<PreambleStatus>(status)}, out;
     std::string reason;
     ASSERT_TRUE(parseServerPreamble(encodePreamble(in), out, reason));

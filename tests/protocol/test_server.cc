@@ -61,7 +61,14 @@ std::string freshUnixAddress() {
   return "unix:" + folder.path + "/s" + std::to_string(count++);
 }
 
-TestServer::TestServer(const std::string& endpoint) {
+ClientOptions clearOptions() {
+  ClientOptions options;
+  options.insecure = true;
+  return options;
+}
+
+TestServer::TestServer(const std::string& endpoint, TlsServer* tls, uint64_t greeting_timeout_ms)
+    : tls_(tls), greeting_timeout_ms_(greeting_timeout_ms) {
   Endpoint where;
   std::string error;
   if (!parseEndpoint(endpoint, where, error, true)) throw std::runtime_error(error);
@@ -120,6 +127,9 @@ void TestServer::accept(int fd) {
   ServerPreamble answer;
   answer.status = parseClientPreamble(std::span(bytes).first(n < 0 ? 0 : n), preamble, reason);
   if (answer.status == PreambleStatus::ok) answer.status = preamble_status;
+  if (answer.status == PreambleStatus::ok && preamble.tls != (tls_ != nullptr)) {
+    answer.status = tls_ != nullptr ? PreambleStatus::tlsRequired : PreambleStatus::tlsUnavailable;
+  }
   const PreambleBytes encoded = encodePreamble(answer);
   (void)!::send(fd, encoded.data(), encoded.size(), MSG_NOSIGNAL);
   if (answer.status != PreambleStatus::ok) {
@@ -135,7 +145,8 @@ void TestServer::accept(int fd) {
     return;
   }
   connections_[preamble.kind].push_back(
-      std::make_unique<ServerConnection>(*port_, fd, preamble.kind, token_, *this));
+      std::make_unique<ServerConnection>(*port_, fd, preamble.kind, token_, *this,
+                                         ServerConnectionOptions{tls_, greeting_timeout_ms_}));
 }
 
 void TestServer::onLoop(std::function<void()> task) {

@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "protocol/client_connection.h"
 #include "protocol/endpoint.h"
 #include "protocol/server_connection.h"
 
@@ -41,7 +42,9 @@ class TestServer final : public SessionHandler {
  public:
   // Listens at `endpoint` (port 0, or unix:PATH) and serves one session after the other on a
   // thread.
-  explicit TestServer(const std::string& endpoint);
+  // With `tls` it speaks TLS, as the client's preamble must say; without, it must not.
+  explicit TestServer(const std::string& endpoint, TlsServer* tls = nullptr,
+                      uint64_t greeting_timeout_ms = 0);
   ~TestServer() noexcept;
 
   const std::string& address() const { return address_; }
@@ -83,6 +86,7 @@ class TestServer final : public SessionHandler {
   std::vector<End> ended;
   bool park_gets = false;
   uint64_t placements = 0, aborted_puts = 0;  // calls of destinationFor, putAborted
+  std::vector<std::string> strangers;         // why they left
   size_t parked_count() const { return parked_.size(); }
   size_t upload_bytes_max = size_t{8} << 20;
   uint64_t bytesIn() const;
@@ -97,11 +101,14 @@ class TestServer final : public SessionHandler {
   void putAborted(uint64_t transfer, uint64_t offset, uint32_t length) override;
   kj::Promise<GetResult> get(uint64_t transfer, uint64_t offset, uint32_t length) override;
   void disconnected(ConnectionKind kind, Trouble trouble, const std::string& reason) override;
+  void strangerLeft(const std::string& reason) override { strangers.push_back(reason); }
 
   void serve();
   void accept(int fd);
   void note(uint64_t seq, bool call, std::span<const std::byte> batch);
 
+  TlsServer* const tls_;
+  const uint64_t greeting_timeout_ms_;
   std::string address_, unix_path_;
   int listener_ = -1;
   std::unique_ptr<UvEventPort> port_;
@@ -115,6 +122,9 @@ class TestServer final : public SessionHandler {
   kj::Own<kj::PromiseFulfiller<void>> stop_;
   std::thread thread_;
 };
+
+// Options of a client that speaks in clear over TCP, as the server without TLS does.
+ClientOptions clearOptions();
 
 // A batch as the handler reads it.
 std::vector<std::byte> testBatch(TestOp op, size_t bytes, uint8_t thread = 0, uint32_t number = 0);

@@ -19,6 +19,8 @@ class Build:
         # A sanitizer's runtime must come with the program, so there the driver library is found by the
         # loader's search path instead of being preloaded.
         self.preloads = os.environ.get("FARWARP_TEST_PRELOAD", "1") == "1"
+        # The variable with which clients trust the gpud that runs, as gpud init prints it.
+        self.trust = {}
 
     def sample(self, name, variant=""):
         return self.folder / "kernels" / (f"{name}_{variant}" if variant else name)
@@ -38,9 +40,10 @@ class Build:
     def remote(self, server):
         """Words to put before a program so that its CUDA calls go to `server`, and the environment."""
         if self.preloads:
-            return [self.folder / "bin/farwarp", "run", "--server", server, "--"], self.environment()
+            return ([self.folder / "bin/farwarp", "run", "--server", server, "--"],
+                    self.environment(**self.trust))
         return [], self.environment(LD_LIBRARY_PATH=str(self.folder / "lib/farwarp-links"),
-                                    FARWARP_SERVER=server)
+                                    FARWARP_SERVER=server, **self.trust)
 
 
 def run(command, environment):
@@ -92,10 +95,15 @@ class Gpud:
         self.unix = f"unix:{folder}/gpud.sock"
         self.session_log = folder / "sessions.jsonl"
         self.log = open(folder / "gpud.log", "w+b")
+        said = subprocess.run([self.build.folder / "bin/gpud", "init", "--folder", folder / "tls"],
+                              check=True, stdout=subprocess.PIPE, stderr=self.log).stdout.decode()
+        name, value = said.strip().split("=", 1)
+        self.build.trust = {name: value}
         ready, ready_for_gpud = os.pipe()
         self.process = subprocess.Popen(
             [self.build.folder / "bin/gpud", "--device", self.device, "--listen", self.unix,
-             "--listen", "tcp:127.0.0.1:0", "--session-log", self.session_log,
+             "--listen", "tcp:127.0.0.1:0", "--tls-folder", folder / "tls", "--warm-workers", "0",
+             "--session-log", self.session_log,
              "--ready-fd", str(ready_for_gpud)],
             env=self.build.environment(), pass_fds=[ready_for_gpud], stdin=subprocess.DEVNULL,
             stdout=self.log, stderr=self.log)

@@ -272,7 +272,7 @@ TEST(Worker, RefusesNewerClients) {
   wire::ClientHello hello;
   hello.spec_version = kDriverFunctionCount + 1;
   wire::ConnectionError error;
-  EXPECT_EQ(wire::ClientConnection::open(gpud.tcp(), hello, {}, error), nullptr);
+  EXPECT_EQ(wire::ClientConnection::open(gpud.tcp(), hello, clientOptions(), error), nullptr);
   EXPECT_EQ(error.kind, Trouble::refused);
   EXPECT_THAT(error.sentence, HasSubstr("newer than this gpud"));
 }
