@@ -190,7 +190,8 @@ struct Executors {
   void (*resolve)(Warp& w, const Inst* i, uint32_t mask, uint32_t bytes);
 };
 
-// level: 2, 3, 4, or 0 for the best of this machine.
+// level: 2, 3, 4, or 0 for the best of this machine. A sanitized build has level 2 only and always
+// gives that.
 const Executors& executors(int level);
 
 namespace level2 {

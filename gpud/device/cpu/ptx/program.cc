@@ -11,7 +11,11 @@ namespace farwarp::ptx {
 using ast::Symbol;
 using ast::SymbolKind;
 
+// FARWARP_BEST_LEVEL is the highest level that was built.
 const Executors& executors(int level) {
+#if FARWARP_BEST_LEVEL == 2
+  return level2::kExecutors;
+#else
   if (level == 0) {
     __builtin_cpu_init();
     bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
@@ -22,6 +26,7 @@ const Executors& executors(int level) {
     level = v4 ? 4 : v3 ? 3 : 2;
   }
   return level >= 4 ? level4::kExecutors : level == 3 ? level3::kExecutors : level2::kExecutors;
+#endif
 }
 
 namespace {
