@@ -5,6 +5,7 @@
 #include <deque>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "gpud/device/cpu/ptx/types.h"
@@ -43,10 +44,12 @@ struct Symbol {
   uint32_t count = 1;           // reg: how many
   uint32_t first_register = 0;  // reg: index in its function
   int function = -1;            // owner, or the function itself for kind function; -1 = module
+  uint32_t unit = 0;            // of a name at module level
   bool is_extern = false;
   bool is_visible = false;
-  bool is_weak = false;
-  bool is_const = false;  // .const
+  bool is_weak = false;    // .weak or .common
+  bool is_common = false;  // .common: several definitions are one, of the largest size
+  bool is_const = false;   // .const
   bool managed = false;
   std::vector<std::byte> initial;
   std::vector<InitialAddress> addresses;
@@ -106,6 +109,7 @@ struct Label {
 
 struct Function {
   std::string_view name;
+  uint32_t unit = 0;  // index in Module::units
   uint32_t line = 0;
   bool is_entry = false;
   bool is_weak = false;
@@ -126,13 +130,21 @@ struct Function {
   uint32_t registers_max = 0;  // .maxnreg
 };
 
+// One text. What it declares without .visible, .weak or .common is its own; other texts may have
+// the same names for something else.
+struct Unit {
+  std::string_view name;                              // for messages
+  std::unordered_map<std::string_view, int> globals;  // name -> symbol
+  std::vector<std::pair<std::string_view, std::string_view>> aliases;
+};
+
 struct Module {
+  std::vector<Unit> units;
   std::deque<Symbol> symbols;
   std::vector<Function> functions;
   std::vector<int> variables;  // symbols of kind variable or module-level shared, in order
-  std::vector<std::pair<std::string_view, std::string_view>> aliases;
-  uint32_t version = 0;  // 10 * major + minor
-  uint32_t target = 0;   // the number of sm_NN
+  uint32_t version = 0;        // 10 * major + minor
+  uint32_t target = 0;         // the number of sm_NN
 };
 
 }  // namespace farwarp::ptx::ast

@@ -119,9 +119,8 @@ void decodeCall(FunctionDecoder& d, Modifiers& m) {
   CallSite site;
   size_t target_at = d.operand(0).kind == Operand::Kind::group ? 1 : 0;
   std::vector<Type> formal_returns, formal_params;
-  if (auto known = d.context().function_of.find(d.operand(target_at).name);
-      known != d.context().function_of.end()) {
-    const ast::Function& callee = d.context().module.functions[known->second];
+  if (int known = d.functionOf(d.operand(target_at).name); known >= 0) {
+    const ast::Function& callee = d.context().module.functions[known];
     formal_returns = formalTypes(d, callee.returns);
     formal_params = formalTypes(d, callee.params);
   }
@@ -149,16 +148,14 @@ void decodeCall(FunctionDecoder& d, Modifiers& m) {
     handle = d.source(target, Type::b64);
     d.code().calls_indirectly = true;
   } else {
-    auto found = d.context().function_of.find(target.name);
-    if (found == d.context().function_of.end()) {
-      d.invalid("Function '" + std::string(target.name) + "' is not declared.");
-    }
-    FunctionCode& callee = d.context().code.functions[found->second];
-    if (!d.context().module.functions[found->second].is_defined) {
+    int found = d.functionOf(target.name);
+    if (found < 0) d.invalid("Function '" + std::string(target.name) + "' is not declared.");
+    FunctionCode& callee = d.context().code.functions[static_cast<size_t>(found)];
+    if (!d.context().module.functions[static_cast<size_t>(found)].is_defined) {
       handler = op::systemCall(target.name);
       if (handler == nullptr) {
-        throw CompileError(CompileStatus::unresolved, d.in().line,
-                           "Function '" + std::string(target.name) + "' has no definition.");
+        d.needDefinition("Function", target.name);
+        handler = op::trap;  // of a text that is only checked
       }
     } else {
       checkMatch(d, site.args, callee.params, "arguments");

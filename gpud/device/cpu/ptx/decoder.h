@@ -13,6 +13,7 @@
 #include "gpud/device/cpu/ptx/control.h"
 #include "gpud/device/cpu/ptx/error.h"
 #include "gpud/device/cpu/ptx/executors.h"
+#include "gpud/device/cpu/ptx/link.h"
 #include "gpud/device/cpu/ptx/warp.h"
 
 namespace farwarp::ptx {
@@ -43,9 +44,10 @@ struct ProgramContext {
   ProgramCode& code;
   ConstantPool& constants;
   const Executors& executors;
-  std::unordered_map<int, int> variable_of;               // symbol -> variable index
-  std::unordered_map<int, uint32_t> common_shared;        // symbol -> offset
-  std::unordered_map<std::string_view, int> function_of;  // name -> index in module and code
+  const LinkedNames& names;
+  bool may_be_unresolved = false;                        // other texts may define what is missing
+  std::unordered_map<int, int> variable_of = {};         // symbol -> variable index
+  std::unordered_map<int, uint32_t> common_shared = {};  // symbol -> offset
 };
 
 // The modifiers of an instruction; each must be taken by the decoder that understands it.
@@ -109,6 +111,12 @@ class FunctionDecoder {
   void enterGuard();
   void leaveGuard();
   bool localOffset(int symbol, uint32_t& offset) const;
+  // The function that `name` means here, by its index; -1 when it means none.
+  int functionOf(std::string_view name) const {
+    return context_.names.function(function_.unit, name);
+  }
+  // Throws, unless other texts may still define `name`.
+  void needDefinition(const char* what, std::string_view name) const;
   // Bytes of the local frame that no variable has; the frame grows.
   uint32_t reserveLocal(uint32_t bytes);
   [[noreturn]] void invalid(const std::string& why) const;

@@ -33,6 +33,7 @@ enum class CompileStatus : uint8_t {
   invalid_ptx,  // not PTX: syntax, unknown symbol, wrong operand types
   unsupported,  // PTX that this engine does not execute
   unresolved,   // an .extern function or variable has no definition
+  duplicate,    // two of the texts define the same name
 };
 
 struct CompileLog {
@@ -48,6 +49,12 @@ struct CompileOptions {
   size_t text_bytes_max = size_t{256} << 20;
 };
 
+// One of several texts that become one program.
+struct LinkInput {
+  std::string_view text;
+  std::string_view name;  // for messages; may be empty
+};
+
 struct ParamInfo {
   uint32_t offset = 0;  // bytes from the start of the kernel's parameter block
   uint32_t size = 0;    // bytes
@@ -57,12 +64,12 @@ struct ParamInfo {
 struct KernelInfo {
   std::string name;
   std::vector<ParamInfo> params;
-  uint32_t param_bytes = 0;                  // size of the parameter block
-  uint32_t static_shared_bytes = 0;          // without dynamic shared memory
-  uint32_t local_bytes = 0;                  // per thread, this function's own frame
-  uint32_t const_bytes = 0;                  // of the module's constant variables
-  uint32_t registers = 0;                    // estimate that lets every block size of the kernel run, 16..255
-  uint32_t target = 0;                       // NN of the PTX's .target sm_NN
+  uint32_t param_bytes = 0;          // size of the parameter block
+  uint32_t static_shared_bytes = 0;  // without dynamic shared memory
+  uint32_t local_bytes = 0;          // per thread, this function's own frame
+  uint32_t const_bytes = 0;          // of the module's constant variables
+  uint32_t registers = 0;  // estimate that lets every block size of the kernel run, 16..255
+  uint32_t target = 0;     // NN of the PTX's .target sm_NN
   uint32_t max_threads[3] = {0, 0, 0};       // .maxntid, 0 = not given
   uint32_t required_threads[3] = {0, 0, 0};  // .reqntid, 0 = not given
   uint32_t required_cluster[3] = {0, 0, 0};  // .reqnctapercluster, 0 = not given
@@ -78,8 +85,8 @@ struct Relocation {
   uint32_t size = 8;    // 4 or 8 bytes
   uint32_t shift = 0;   // the address is shifted right by this many bits (mask() initialisers)
   uint64_t addend = 0;
-  std::string symbol;  // a variable, kernel or device function
-  bool is_function = false;
+  int variable = -1;  // index in the program's variables
+  int function = -1;  // or the function's index
 };
 
 struct VariableInfo {
@@ -111,11 +118,18 @@ class Kernel {
 // Immutable after compile(); may be shared by threads and contexts.
 class Program {
  public:
-  // Compiles and links PTX texts (several: symbols that one declares .extern may be defined in
-  // another). Returns null on failure, with the reasons in `log`; `log` may also hold warnings of a
-  // successful compile. Throws nothing but std::bad_alloc.
+  // Compiles PTX. Returns null on failure, with the reasons in `log`. Throws nothing but
+  // std::bad_alloc. Texts that were compiled not long ago, with the same options, give the same
+  // program again.
   static std::shared_ptr<const Program> compile(std::span<const std::string_view> texts,
                                                 const CompileOptions& options, CompileLog& log);
+  // The same with names for messages. Several texts are linked: what one declares .extern may be
+  // defined .visible, .weak or .common in another; names without these belong to their text.
+  static std::shared_ptr<const Program> link(std::span<const LinkInput> inputs,
+                                             const CompileOptions& options, CompileLog& log);
+  // Would the text compile if others defined what it declares .extern? False: why not, in `log`.
+  [[nodiscard]] static bool checkInput(const LinkInput& input, const CompileOptions& options,
+                                       CompileLog& log);
   static std::shared_ptr<const Program> compile(std::string_view text, CompileLog& log) {
     return compile({&text, 1}, {}, log);
   }

@@ -214,11 +214,19 @@ Ref FunctionDecoder::withOffset(Ref base, int64_t offset, uint32_t bytes) {
 
 int FunctionDecoder::variableOf(const Operand& operand) const {
   auto found = context_.variable_of.find(operand.symbol);
-  if (found == context_.variable_of.end()) {
-    throw CompileError(CompileStatus::unresolved, in_->line,
-                       "Variable '" + std::string(operand.name) + "' has no definition.");
-  }
-  return found->second;
+  if (found != context_.variable_of.end()) return found->second;
+  needDefinition("Variable", operand.name);
+  return 0;
+}
+
+void FunctionDecoder::needDefinition(const char* what, std::string_view name) const {
+  if (context_.may_be_unresolved) return;
+  std::string_view unit = context_.module.units[function_.unit].name;
+  throw CompileError(
+      CompileStatus::unresolved, in_->line,
+      unit.empty()
+          ? std::string(what) + " '" + std::string(name) + "' has no definition."
+          : "Undefined reference to '" + std::string(name) + "' in '" + std::string(unit) + "'.");
 }
 
 // The address of a symbol in its own space, as mov gives it.
@@ -226,12 +234,12 @@ Ref FunctionDecoder::sourceSymbol(const Operand& operand, Type type) {
   uint32_t bytes = sizeOf(type);
   if (bytes != 4 && bytes != 8)
     invalid("An address does not fit in ." + std::string(typeName(type)) + ".");
-  auto function = context_.function_of.find(operand.name);
-  if (operand.kind == Operand::Kind::name && function == context_.function_of.end()) {
-    invalid("'" + std::string(operand.name) + "' is not declared.");
-  }
-  if (function != context_.function_of.end()) {
-    return context_.constants.value(functionHandle(static_cast<uint32_t>(function->second)), bytes);
+  bool is_name = operand.kind == Operand::Kind::name;
+  if (is_name || context_.module.symbols[operand.symbol].kind == SymbolKind::function) {
+    int function = functionOf(operand.name);
+    if (function < 0) invalid("'" + std::string(operand.name) + "' is not declared.");
+    if (!context_.module.functions[function].is_defined) needDefinition("Function", operand.name);
+    return context_.constants.value(functionHandle(static_cast<uint32_t>(function)), bytes);
   }
   const Symbol& symbol = context_.module.symbols[operand.symbol];
   if (symbol.kind == SymbolKind::variable) {
@@ -296,7 +304,7 @@ AddressOperand FunctionDecoder::address(const Operand& operand, Space space) {
     result.scale = operand.scale;
     result.resolver = operand.index_type == Type::s32   ? Resolver::indexed4s
                       : operand.index_type == Type::u32 ? Resolver::indexed4u
-                                                   : Resolver::indexed8;
+                                                        : Resolver::indexed8;
     return result;
   }
   if (operand.kind != Operand::Kind::address || operand.items.size() != 1) {

@@ -17,9 +17,8 @@ constexpr uint32_t kRegisterCountMax = 1u << 22;
 constexpr uint64_t kLocalBytesMax = uint64_t{1} << 30;
 }  // namespace
 
-Parser::Parser(std::string_view text, ast::Module& module,
-               std::unordered_map<std::string_view, int>& globals)
-    : lexer_(text), module_(module), globals_(globals) {}
+Parser::Parser(std::string_view text, ast::Module& module)
+    : lexer_(text), module_(module), globals_(module.units.back().globals) {}
 
 void Parser::advance() {
   token_ = lexer_.next();
@@ -152,7 +151,7 @@ void Parser::parseTopLevel() {
     expect(',');
     std::string_view target = expectName();
     expect(';');
-    module_.aliases.emplace_back(alias, target);
+    module_.units.back().aliases.emplace_back(alias, target);
   } else if (name == "section") {
     advance();
     if (token_.kind == TokenKind::directive || token_.kind == TokenKind::identifier) advance();
@@ -232,6 +231,7 @@ std::vector<int> Parser::parseParameters(int function) {
 void Parser::parseFunction(const Linkage& linkage, bool is_entry) {
   Function function;
   function.line = token_.line;
+  function.unit = static_cast<uint32_t>(module_.units.size()) - 1;
   function.is_entry = is_entry;
   function.is_weak = linkage.is_weak;
   int index = static_cast<int>(module_.functions.size());
@@ -271,6 +271,8 @@ void Parser::parseFunction(const Linkage& linkage, bool is_entry) {
 int Parser::declareGlobal(Symbol symbol, const Linkage& linkage) {
   symbol.is_visible = linkage.is_visible || linkage.is_weak || linkage.is_common;
   symbol.is_weak = linkage.is_weak || linkage.is_common;
+  symbol.is_common = linkage.is_common;
+  symbol.unit = static_cast<uint32_t>(module_.units.size()) - 1;
   auto found = globals_.find(symbol.name);
   if (found == globals_.end()) {
     module_.symbols.push_back(symbol);

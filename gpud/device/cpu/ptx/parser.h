@@ -1,8 +1,7 @@
-// Parses PTX text into the syntax tree of ast.h. Several texts can be parsed into one module; what
-// one declares .extern may be defined in another.
+// Parses PTX text into the syntax tree of ast.h. Several texts can be parsed into one module, each
+// as a unit of its own; link.h puts them together.
 #pragma once
 
-#include <map>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -15,9 +14,9 @@ namespace farwarp::ptx {
 
 class Parser {
  public:
-  // `text` and `module` must outlive the parser; `text` must outlive the module.
-  Parser(std::string_view text, ast::Module& module,
-         std::unordered_map<std::string_view, int>& globals);
+  // Adds to the last unit of `module`. `text` and `module` must outlive the parser; `text` must
+  // outlive the module.
+  Parser(std::string_view text, ast::Module& module);
   // Throws CompileError.
   void parse();
 

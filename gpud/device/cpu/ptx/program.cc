@@ -1,9 +1,11 @@
 // Compiling: parse, link, lay out, decode.
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "gpud/device/cpu/ptx/check.h"
 #include "gpud/device/cpu/ptx/decoder.h"
+#include "gpud/device/cpu/ptx/link.h"
 #include "gpud/device/cpu/ptx/parser.h"
 
 namespace farwarp::ptx {
@@ -33,26 +35,31 @@ namespace {
 
 // Everything compile() builds on its way.
 struct Builder {
-  ast::Module module;
-  std::unordered_map<std::string_view, int> globals;
   ProgramCode& code;
   std::vector<Kernel>& kernels;
   std::vector<VariableInfo>& variables;
+  std::span<const LinkInput> inputs;
+  const CompileOptions& options;
+  ast::Module module = {};
   ConstantPool constants{code};
-  std::deque<FunctionDecoder> decoders;
+  std::optional<LinkedNames> names = {};
+  std::optional<ProgramContext> context = {};
+  std::deque<FunctionDecoder> decoders = {};
+  uint32_t unit = 0;  // being read or decoded
 
-  void build(std::span<const std::string_view> texts, const CompileOptions& options);
+  void build();
   // Parses and declares everything; the decoders of the functions are ready to run.
-  void prepare(ProgramContext& context, std::span<const std::string_view> texts,
-               const CompileOptions& options);
-  void check(std::string_view text, std::vector<FunctionCheck>& checks);
-  void collectVariables(ProgramContext& context);
-  void placeCommonShared(ProgramContext& context);
-  void collectFunctions(ProgramContext& context);
+  void prepare(bool may_be_unresolved = false);
+  void check(std::vector<FunctionCheck>& checks);
+  void collectVariables();
+  void placeCommonShared();
+  void decode(size_t function);
   void addKernel(const ast::Function& function, FunctionDecoder& decoder, uint32_t index);
   uint64_t stackBytes(uint32_t function, std::vector<int>& state, std::vector<uint64_t>& depth,
                       bool& unbounded);
   std::vector<Relocation> relocations(const Symbol& symbol) const;
+  // Where the error is, as the first words of a line of the log.
+  std::string place(uint32_t line) const;
 };
 
 uint64_t product(const uint32_t extent[3]) {
@@ -77,8 +84,8 @@ uint32_t registersOf(const ast::Function& function, uint32_t estimate) {
 std::vector<Relocation> Builder::relocations(const Symbol& symbol) const {
   std::vector<Relocation> list;
   for (const ast::InitialAddress& address : symbol.addresses) {
-    auto target = globals.find(address.symbol);
-    if (target == globals.end()) {
+    int target = names->symbol(symbol.unit, address.symbol);
+    if (target < 0) {
       failInvalid(address.line,
                   "'" + std::string(address.symbol) + "' in an initialiser is not declared.");
     }
@@ -87,18 +94,37 @@ std::vector<Relocation> Builder::relocations(const Symbol& symbol) const {
     relocation.size = address.size;
     relocation.shift = address.shift;
     relocation.addend = static_cast<uint64_t>(address.addend);
-    relocation.symbol = address.symbol;
-    relocation.is_function = module.symbols[target->second].kind == SymbolKind::function;
+    bool defined = false;
+    if (module.symbols[target].kind == SymbolKind::function) {
+      relocation.function = module.symbols[target].function;
+      defined = module.functions[relocation.function].is_defined;
+    } else if (auto found = context->variable_of.find(target);
+               found != context->variable_of.end()) {
+      relocation.variable = found->second;
+      defined = true;
+    }
+    if (!defined && !context->may_be_unresolved) {
+      throw CompileError(
+          CompileStatus::unresolved, address.line,
+          "'" + std::string(address.symbol) + "' in an initialiser has no definition.");
+    }
     list.push_back(std::move(relocation));
   }
   return list;
 }
 
-void Builder::collectVariables(ProgramContext& context) {
+void Builder::collectVariables() {
+  std::vector<int> symbols;
   for (int id : module.variables) {
     const Symbol& symbol = module.symbols[id];
     if (symbol.kind != SymbolKind::variable || symbol.is_extern) continue;
-    context.variable_of[id] = static_cast<int>(variables.size());
+    if (names->definition(id) != id) continue;
+    context->variable_of[id] = static_cast<int>(symbols.size());
+    symbols.push_back(id);
+  }
+  for (int id : symbols) {
+    const Symbol& symbol = module.symbols[id];
+    unit = symbol.unit;
     VariableInfo info;
     info.name = symbol.name;
     info.size = std::max<uint64_t>(symbol.bytes, 1);
@@ -113,16 +139,16 @@ void Builder::collectVariables(ProgramContext& context) {
 }
 
 // Shared variables that device functions name lie at the same place in every kernel.
-void Builder::placeCommonShared(ProgramContext& context) {
+void Builder::placeCommonShared() {
   uint64_t at = 0;
   auto place = [&](const ast::Operand& operand, auto&& self) -> void {
     for (const ast::Operand& item : operand.items) self(item, self);
-    if (operand.symbol < 0 || context.common_shared.contains(operand.symbol)) return;
+    if (operand.symbol < 0 || context->common_shared.contains(operand.symbol)) return;
     const Symbol& symbol = module.symbols[operand.symbol];
     if (symbol.kind != SymbolKind::shared || symbol.is_extern) return;
     uint64_t align = std::max(symbol.align, 1u);
     at = (at + align - 1) & ~(align - 1);
-    context.common_shared[operand.symbol] = static_cast<uint32_t>(at);
+    context->common_shared[operand.symbol] = static_cast<uint32_t>(at);
     at += symbol.bytes;
     if (at > (1u << 24)) failInvalid(symbol.line, "Shared memory exceeds 16 MiB.");
   };
@@ -133,22 +159,6 @@ void Builder::placeCommonShared(ProgramContext& context) {
     }
   }
   code.common_shared_bytes = static_cast<uint32_t>(at);
-}
-
-void Builder::collectFunctions(ProgramContext& context) {
-  for (size_t k = 0; k < module.functions.size(); ++k) {
-    const ast::Function& function = module.functions[k];
-    auto [found, fresh] = context.function_of.try_emplace(function.name, static_cast<int>(k));
-    if (!fresh && !module.functions[found->second].is_defined) found->second = static_cast<int>(k);
-    code.functions.emplace_back().index = static_cast<uint32_t>(k);
-  }
-  for (const auto& [alias, target] : module.aliases) {
-    auto found = context.function_of.find(target);
-    if (found == context.function_of.end()) {
-      failInvalid(0, "The alias '" + std::string(alias) + "' stands for nothing that is declared.");
-    }
-    context.function_of[alias] = found->second;
-  }
 }
 
 // Local memory of a call chain from `function` on; recursion and indirect calls make it unbounded.
@@ -226,38 +236,55 @@ void Builder::addKernel(const ast::Function& function, FunctionDecoder& decoder,
   code.kernels.push_back(std::move(kernel));
 }
 
-void Builder::prepare(ProgramContext& context, std::span<const std::string_view> texts,
-                      const CompileOptions& options) {
-  for (std::string_view text : texts) {
+void Builder::prepare(bool may_be_unresolved) {
+  code.executors = &executors(options.host_level);
+  for (const LinkInput& input : inputs) {
+    std::string_view text = input.text;
     while (!text.empty() && text.back() == '\0') text.remove_suffix(1);
+    unit = static_cast<uint32_t>(module.units.size());
+    module.units.emplace_back().name = input.name;
     if (text.size() > options.text_bytes_max) {
       failInvalid(0, "The PTX text has " + std::to_string(text.size()) + " bytes; the limit is " +
                          std::to_string(options.text_bytes_max) + ".");
     }
-    Parser(text, module, globals).parse();
+    Parser(text, module).parse();
     code.uses_clusters |= text.find("cluster") != std::string_view::npos;
   }
   code.target = module.target;
-  collectVariables(context);
-  placeCommonShared(context);
-  collectFunctions(context);
+  names.emplace(module);
+  context.emplace(ProgramContext{module, code, constants, *code.executors, *names});
+  context->may_be_unresolved = may_be_unresolved;
+  collectVariables();
+  placeCommonShared();
   for (size_t k = 0; k < module.functions.size(); ++k) {
-    decoders.emplace_back(context, module.functions[k], code.functions[k]);
+    code.functions.emplace_back().index = static_cast<uint32_t>(k);
+  }
+  for (size_t k = 0; k < module.functions.size(); ++k) {
+    unit = module.functions[k].unit;
+    decoders.emplace_back(*context, module.functions[k], code.functions[k]);
     decoders.back().layOutFrame();
   }
 }
 
-void Builder::check(std::string_view text, std::vector<FunctionCheck>& checks) {
-  code.executors = &executors(0);
-  ProgramContext context{module, code, constants, *code.executors, {}, {}, {}};
-  prepare(context, {&text, 1}, {});
+void Builder::decode(size_t function) {
+  unit = module.functions[function].unit;
+  decoders[function].decode();
+}
+
+std::string Builder::place(uint32_t line) const {
+  std::string_view name = unit < module.units.size() ? module.units[unit].name : "";
+  return (name.empty() ? "ptx" : std::string(name) + ",") + " line " + std::to_string(line);
+}
+
+void Builder::check(std::vector<FunctionCheck>& checks) {
+  prepare();
   std::vector<FunctionCheck> all(module.functions.size());
   for (size_t k = 0; k < all.size(); ++k) {
     all[k].name = module.functions[k].name;
     all[k].is_kernel = module.functions[k].is_entry;
     if (!module.functions[k].is_defined) continue;
     try {
-      decoders[k].decode();
+      decode(k);
     } catch (const CompileError& error) {
       all[k].status = error.status;
       all[k].line = error.line;
@@ -284,16 +311,14 @@ void Builder::check(std::string_view text, std::vector<FunctionCheck>& checks) {
   }
 }
 
-void Builder::build(std::span<const std::string_view> texts, const CompileOptions& options) {
-  code.executors = &executors(options.host_level);
-  ProgramContext context{module, code, constants, *code.executors, {}, {}, {}};
-  prepare(context, texts, options);
+void Builder::build() {
+  prepare();
   for (size_t k = 0; k < module.functions.size(); ++k) {
-    if (module.functions[k].is_defined) decoders[k].decode();
+    if (module.functions[k].is_defined) decode(k);
   }
   for (size_t k = 0; k < module.functions.size(); ++k) {
     const ast::Function& function = module.functions[k];
-    bool chosen = context.function_of[function.name] == static_cast<int>(k);
+    bool chosen = names->function(function.unit, function.name) == static_cast<int>(k);
     if (function.is_entry && function.is_defined && chosen) {
       addKernel(function, decoders[k], static_cast<uint32_t>(k));
     }
@@ -307,9 +332,11 @@ TextCheck checkText(std::string_view text) {
   ProgramCode code;
   std::vector<Kernel> kernels;
   std::vector<VariableInfo> variables;
-  auto builder = std::make_unique<Builder>(Builder{{}, {}, code, kernels, variables});
+  const LinkInput input{text, {}};
+  const CompileOptions options;
+  auto builder = std::make_unique<Builder>(Builder{code, kernels, variables, {&input, 1}, options});
   try {
-    builder->check(text, result.functions);
+    builder->check(result.functions);
   } catch (const CompileError& error) {
     result.log.status = error.status;
     result.log.line = error.line;
@@ -321,21 +348,52 @@ TextCheck checkText(std::string_view text) {
 Program::Program() : code_(std::make_unique<ProgramCode>()) {}
 Program::~Program() = default;
 
-std::shared_ptr<const Program> Program::compile(std::span<const std::string_view> texts,
-                                                const CompileOptions& options, CompileLog& log) {
+namespace {
+void note(const CompileError& error, const Builder& builder, CompileLog& log) {
+  log.status = error.status;
+  log.line = error.line;
+  log.text += builder.place(error.line) + "; error: " + error.what() + "\n";
+}
+}  // namespace
+
+std::shared_ptr<const Program> Program::link(std::span<const LinkInput> inputs,
+                                             const CompileOptions& options, CompileLog& log) {
   std::shared_ptr<Program> program(new Program());
+  auto builder = std::make_unique<Builder>(
+      Builder{*program->code_, program->kernels_, program->variables_, inputs, options});
   try {
-    auto builder = std::make_unique<Builder>(
-        Builder{{}, {}, *program->code_, program->kernels_, program->variables_});
-    builder->build(texts, options);
+    builder->build();
   } catch (const CompileError& error) {
-    log.status = error.status;
-    log.line = error.line;
-    log.text += "ptx line " + std::to_string(error.line) + "; error: " + error.what() + "\n";
+    note(error, *builder, log);
     return nullptr;
   }
   log.status = CompileStatus::ok;
   return program;
+}
+
+std::shared_ptr<const Program> Program::compile(std::span<const std::string_view> texts,
+                                                const CompileOptions& options, CompileLog& log) {
+  std::vector<LinkInput> inputs;
+  for (std::string_view text : texts) inputs.push_back({text, {}});
+  return link(inputs, options, log);
+}
+
+bool Program::checkInput(const LinkInput& input, const CompileOptions& options, CompileLog& log) {
+  ProgramCode code;
+  std::vector<Kernel> kernels;
+  std::vector<VariableInfo> variables;
+  auto builder = std::make_unique<Builder>(Builder{code, kernels, variables, {&input, 1}, options});
+  try {
+    builder->prepare(true);
+    for (size_t k = 0; k < builder->module.functions.size(); ++k) {
+      if (builder->module.functions[k].is_defined) builder->decode(k);
+    }
+  } catch (const CompileError& error) {
+    note(error, *builder, log);
+    return false;
+  }
+  log.status = CompileStatus::ok;
+  return true;
 }
 
 const Kernel* Program::findKernel(std::string_view name) const {
@@ -345,11 +403,15 @@ const Kernel* Program::findKernel(std::string_view name) const {
   return nullptr;
 }
 
+// Names of several texts: those that are visible to all come first.
 int Program::findVariable(std::string_view name) const {
+  int hidden = -1;
   for (size_t k = 0; k < variables_.size(); ++k) {
-    if (variables_[k].name == name) return static_cast<int>(k);
+    if (variables_[k].name != name) continue;
+    if (variables_[k].is_visible) return static_cast<int>(k);
+    if (hidden < 0) hidden = static_cast<int>(k);
   }
-  return -1;
+  return hidden;
 }
 
 LoadedProgram::LoadedProgram(std::shared_ptr<const Program> program,
@@ -383,13 +445,8 @@ void LoadedProgram::initialise() {
     std::memset(at + given, 0, variable.size - given);
     for (const Relocation& relocation : variable.relocations) {
       uint64_t value = relocation.addend;
-      if (relocation.is_function) {
-        for (const FunctionCode& function : program_->code().functions) {
-          if (function.name == relocation.symbol) value += functionHandle(function.index);
-        }
-      } else if (int target = program_->findVariable(relocation.symbol); target >= 0) {
-        value += addresses_[static_cast<size_t>(target)];
-      }
+      value += relocation.function >= 0 ? functionHandle(static_cast<uint32_t>(relocation.function))
+                                        : addresses_[static_cast<size_t>(relocation.variable)];
       value >>= relocation.shift;
       std::memcpy(at + relocation.offset, &value, relocation.size);
     }
