@@ -21,7 +21,7 @@ Config parse(const std::string& text) {
 TEST(Config, ReadsEverySetting) {
   const Config config = parse(
       "name=Big one,cc=12.0,sms=132,memory=2GiB,count=3,threads=4,timeout_ms=10,quiet=1,"
-      "memcheck=1");
+      "memcheck=1,order=18446744073709551615");
   EXPECT_EQ(config.name, "Big one");
   EXPECT_EQ(config.cc_major, 12u);
   EXPECT_EQ(config.cc_minor, 0u);
@@ -32,7 +32,9 @@ TEST(Config, ReadsEverySetting) {
   EXPECT_EQ(config.kernel_timeout_ms, 10u);
   EXPECT_TRUE(config.quiet);
   EXPECT_TRUE(config.memcheck);
+  EXPECT_EQ(config.order, ~uint64_t{0});
   EXPECT_FALSE(parse("").memcheck);
+  EXPECT_EQ(parse("").order, 0u);
   EXPECT_EQ(parse("").cc_major, 9u);
   EXPECT_EQ(parse(",,memory=512MiB,").memory_bytes, uint64_t{512} << 20);
 }

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <mutex>
 #include <string>
@@ -14,13 +15,26 @@
 
 namespace farwarp::ptx {
 
+// The tests run again with blocks, warps and lanes in other orders, and on other numbers of
+// threads: FARWARP_TEST_ORDER and FARWARP_TEST_THREADS.
+inline DeviceTraits traitsOfTest() {
+  DeviceTraits traits;
+  const char* order = std::getenv("FARWARP_TEST_ORDER");
+  if (order != nullptr) traits.order_seed = std::strtoull(order, nullptr, 10);
+  return traits;
+}
+inline unsigned threadsOfTest(unsigned otherwise) {
+  const char* threads = std::getenv("FARWARP_TEST_THREADS");
+  return threads != nullptr ? static_cast<unsigned>(std::atoi(threads)) : otherwise;
+}
+
 class TestDevice : public Environment {
  public:
   static constexpr size_t kReserved = size_t{1} << 30;
-  explicit TestDevice(unsigned threads = 2)
+  explicit TestDevice(unsigned threads = 2, const DeviceTraits& traits = traitsOfTest())
       : TestDevice(
             mmap(nullptr, kReserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
-            threads) {}
+            threadsOfTest(threads), traits) {}
   ~TestDevice() override { munmap(reinterpret_cast<void*>(base_), kReserved); }
 
   // Mapped memory with unmapped pages after it; zeroed.
@@ -47,8 +61,8 @@ class TestDevice : public Environment {
   std::string printed, asserted;
 
  private:
-  TestDevice(void* base, unsigned threads)
-      : Environment(map_, pool_, {}),
+  TestDevice(void* base, unsigned threads, const DeviceTraits& traits)
+      : Environment(map_, pool_, traits),
         base_(reinterpret_cast<uint64_t>(base)),
         map_(base_, base_ + kReserved),
         pool_(threads) {}

@@ -62,6 +62,7 @@ bool readSetting(std::string_view key, std::string_view value, Config& config) {
   if (key == "timeout_ms") return readNumber(value, 0, 1ull << 40, config.kernel_timeout_ms);
   if (key == "quiet") return readNumber(value, 0, 1, config.quiet);
   if (key == "memcheck") return readNumber(value, 0, 1, config.memcheck);
+  if (key == "order") return readNumber(value, 0, ~0ull, config.order);
   return false;
 }
 
@@ -81,7 +82,7 @@ bool parseConfig(std::string_view text, Config& config, std::string& why) {
             "count=0.." +
             std::to_string(kDevicesMax) +
             ", threads=1..1024, timeout_ms=NUMBER, quiet=0|1, "
-            "memcheck=0|1.";
+            "memcheck=0|1, order=NUMBER.";
       return false;
     }
   }

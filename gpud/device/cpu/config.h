@@ -1,7 +1,7 @@
 // What the CPU device pretends to be, from the environment variable FARWARP_CPU_DEVICE:
 //
 //   FARWARP_CPU_DEVICE="name=My
-//   device,cc=8.6,sms=8,memory=2GiB,count=2,threads=4,quiet=1,memcheck=1"
+//   device,cc=8.6,sms=8,memory=2GiB,count=2,threads=4,quiet=1,memcheck=1,order=7"
 #pragma once
 
 #include <cstdint>
@@ -21,6 +21,7 @@ struct Config {
   uint64_t kernel_timeout_ms = 0;  // 0 = kernels may run for ever
   bool quiet = false;              // no explanations on stderr
   bool memcheck = false;           // kernels stop at the first byte outside of all allocations
+  uint64_t order = 0;              // not 0: kernels run in an order made from this number
 };
 
 inline constexpr uint32_t kDevicesMax = 16;

@@ -48,6 +48,7 @@ class ContextEnvironment final : public ptx::Environment {
   static ptx::DeviceTraits traitsOf(const Device& device) {
     ptx::DeviceTraits traits;
     traits.multiprocessors = device.limits().multiprocessors;
+    traits.order_seed = device.config().order;
     traits.shared_bytes_max =
         std::max(device.limits().shared_per_block, device.limits().shared_per_block_optin);
     return traits;

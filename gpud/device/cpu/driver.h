@@ -18,6 +18,7 @@
 #include "gpud/device/cpu/handle_table.h"
 #include "gpud/device/cpu/memory_pool.h"
 #include "gpud/device/cpu/objects.h"
+#include "gpud/device/cpu/ptx/program_cache.h"
 #include "gpud/device/cpu/scheduler.h"
 
 namespace farwarp::cpu {
@@ -48,6 +49,7 @@ class Driver final : public DriverFront {
   MemoryPools& pools() { return *pools_; }
   ManagedAdvice& advice() { return advice_; }
   ptx::WorkerPool& pool();
+  ptx::ProgramCache& programs() { return programs_; }
   HandleTable<Context>& contexts() { return contexts_; }
   // Null when it is gone.
   std::shared_ptr<Context> contextByNumber(uint64_t number) const;
@@ -96,6 +98,7 @@ class Driver final : public DriverFront {
   std::vector<int> primary_retains_;
   std::once_flag pool_once_;
   std::unique_ptr<ptx::WorkerPool> pool_;
+  ptx::ProgramCache programs_{size_t{64} << 20};
   std::atomic<uint64_t> threads_{0};
   std::atomic<unsigned> explained_{0};
 

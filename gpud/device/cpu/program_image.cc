@@ -73,9 +73,10 @@ struct Loader {
       return fail(CUDA_ERROR_NO_BINARY_FOR_GPU,
                   describe(image.entries, driver.device(0)->architecture()));
     }
-    const std::vector<std::string_view> views(texts.begin(), texts.end());
+    std::vector<ptx::LinkInput> inputs;
+    for (const std::string& text : texts) inputs.push_back({text, {}});
     ptx::CompileLog log;
-    program = ptx::Program::compile(views, {}, log);
+    program = driver.programs().link(inputs, {}, log);
     if (program == nullptr) {
       return fail(CUDA_ERROR_INVALID_PTX, "The PTX did not compile. " + log.text);
     }

@@ -151,7 +151,9 @@ void decodeCall(FunctionDecoder& d, Modifiers& m) {
     int found = d.functionOf(target.name);
     if (found < 0) d.invalid("Function '" + std::string(target.name) + "' is not declared.");
     FunctionCode& callee = d.context().code.functions[static_cast<size_t>(found)];
-    if (!d.context().module.functions[static_cast<size_t>(found)].is_defined) {
+    // The engine's own functions for launching grids replace those of libcudadevrt.
+    bool provided = target.name.starts_with("__cudaCDP2") && op::systemCall(target.name) != nullptr;
+    if (provided || !d.context().module.functions[static_cast<size_t>(found)].is_defined) {
       handler = op::systemCall(target.name);
       if (handler == nullptr) {
         d.needDefinition("Function", target.name);

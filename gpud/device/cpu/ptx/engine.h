@@ -119,8 +119,7 @@ class Kernel {
 class Program {
  public:
   // Compiles PTX. Returns null on failure, with the reasons in `log`. Throws nothing but
-  // std::bad_alloc. Texts that were compiled not long ago, with the same options, give the same
-  // program again.
+  // std::bad_alloc. program_cache.h remembers programs.
   static std::shared_ptr<const Program> compile(std::span<const std::string_view> texts,
                                                 const CompileOptions& options, CompileLog& log);
   // The same with names for messages. Several texts are linked: what one declares .extern may be
@@ -236,6 +235,9 @@ struct DeviceTraits {
   uint32_t clock_khz = 1'000'000;          // rate at which clock64() counts
   uint32_t shared_bytes_max = 227 * 1024;  // per block, static + dynamic
   uint32_t stack_bytes_max = 64 * 1024;    // local memory per thread, all frames of a call chain
+  // Not 0: blocks, warps and diverged lanes take turns in an order made from this number, for tests
+  // of what a program may not rely on. 0: the natural order, which is the fastest.
+  uint64_t order_seed = 0;
 };
 
 // What a launch needs from outside. The hooks are called from worker threads, possibly several at

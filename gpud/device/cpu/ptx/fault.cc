@@ -125,6 +125,7 @@ bool mayAccess(Warp& w, uint64_t address, uint32_t bytes) {
              bytes)) {
     return true;
   }
+  if (inside(address, launch.children.begin(), launch.children.size(), bytes)) return true;
   for (uint32_t k = 0; k < block.cluster_blocks && block.cluster != nullptr; ++k) {
     const Block& other = *block.cluster[k];
     if (inside(address, reinterpret_cast<uint64_t>(other.shared), other.shared_bytes, bytes))

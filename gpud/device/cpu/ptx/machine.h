@@ -8,6 +8,7 @@
 #include <mutex>
 #include <vector>
 
+#include "gpud/device/cpu/ptx/child_grids.h"
 #include "gpud/device/cpu/ptx/code.h"
 #include "gpud/device/cpu/ptx/engine.h"
 #include "gpud/device/cpu/ptx/executors.h"
@@ -54,8 +55,11 @@ struct Launch {
   uint64_t shared_bytes = 0;
   uint64_t stack_bytes = 0;  // local memory of a thread
   uint64_t start_ns = 0;
-  std::atomic<uint64_t> next_unit{0};  // block, or cluster, to start next
-  std::atomic<bool> stop{false};       // an error happened
+  std::atomic<uint64_t> next_unit{0};      // block, or cluster, to start next
+  uint64_t first_unit = 0, unit_step = 1;  // the order of the units, where one was asked for
+  std::atomic<bool> stop{false};           // an error happened
+  uint32_t depth = 0;                      // of grids that launched this one
+  ChildGrids children;
   GridWorkspace workspace;
   ParamBlock params;
   std::mutex mutex;  // guards result
@@ -63,7 +67,17 @@ struct Launch {
 
   // Keeps the first error and stops the launch.
   void fail(LaunchStatus status, const LaunchDetail& detail);
+  // Chooses the order of the units from the device's seed.
+  void chooseOrder();
 };
+
+// A number that depends on every bit of the two; never 0.
+inline uint32_t mixed(uint64_t a, uint64_t b) {
+  uint64_t x = (a + 0x9e3779b97f4a7c15) ^ (b * 0xbf58476d1ce4e5b9);
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
+  return static_cast<uint32_t>(x >> 32) | 1;
+}
 
 struct BlockStorage {
   Block block{};

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <numeric>
 
 #include "gpud/device/cpu/ptx/machine.h"
 #include "gpud/device/cpu/ptx/worker_pool.h"
@@ -22,6 +23,15 @@ void Launch::fail(LaunchStatus status, const LaunchDetail& detail) {
   result.status = status;
   result.detail = detail;
   stop.store(true, std::memory_order_release);
+}
+
+void Launch::chooseOrder() {
+  const uint64_t seed = environment->traits().order_seed, units = block_total / cluster_blocks;
+  if (seed == 0) return;
+  first_unit = mixed(seed, units) % units;
+  // Steps without a common divisor with the number of units come by each of them.
+  unit_step = mixed(seed, first_unit) % units;
+  while (std::gcd(unit_step, units) != 1) ++unit_step;
 }
 
 uint32_t residentBlocks(const KernelInfo& kernel, uint32_t threads, size_t dynamic_shared_bytes) {
@@ -79,11 +89,30 @@ std::string checkShape(const Kernel& kernel, const LaunchShape& shape, const Dev
   return {};
 }
 
-}  // namespace
+LaunchResult runGrid(const Kernel& kernel, const LoadedProgram& program, const LaunchShape& shape,
+                     Environment& environment, LaunchControl* control, uint32_t depth);
 
-LaunchResult run(const Kernel& kernel, const LoadedProgram& program, const LaunchShape& shape,
-                 Environment& environment, LaunchControl* control) {
+// The grids that a grid launched; the first error ends them all.
+void runChildren(Launch& launch) {
+  for (const ChildGrid& child : launch.children.take()) {
+    LaunchShape shape;
+    shape.grid = child.grid;
+    shape.block = child.block;
+    shape.dynamic_shared_bytes = child.shared_bytes;
+    shape.params = static_cast<const std::byte*>(child.params);
+    shape.param_bytes = child.kernel->info().param_bytes;
+    shape.grid_id = launch.shape.grid_id;
+    shape.textures = launch.shape.textures;
+    launch.result = runGrid(*child.kernel, *launch.program, shape, *launch.environment,
+                            launch.control, launch.depth + 1);
+    if (launch.result.status != LaunchStatus::ok) return;
+  }
+}
+
+LaunchResult runGrid(const Kernel& kernel, const LoadedProgram& program, const LaunchShape& shape,
+                     Environment& environment, LaunchControl* control, uint32_t depth) {
   Launch launch;
+  launch.depth = depth;
   const DeviceTraits& traits = environment.traits();
   const KernelCode& code = kernel.code();
   launch.shared_bytes = uint64_t{code.static_shared_bytes} + shape.dynamic_shared_bytes;
@@ -104,6 +133,7 @@ LaunchResult run(const Kernel& kernel, const LoadedProgram& program, const Launc
   launch.executors = launch.code->executors;
   launch.block_total = shape.grid.count();
   launch.cluster_blocks = static_cast<uint32_t>(shape.cluster.count());
+  launch.chooseOrder();
   uint32_t threads = static_cast<uint32_t>(shape.block.count());
   uint64_t resident =
       uint64_t{traits.multiprocessors} *
@@ -126,12 +156,20 @@ LaunchResult run(const Kernel& kernel, const LoadedProgram& program, const Launc
       worker.run();
     }
     pool.finish(request);
+    if (launch.result.status == LaunchStatus::ok) runChildren(launch);
   } catch (const std::bad_alloc&) {
     LaunchDetail detail;
     detail.message = "The host has no memory for the launch.";
     launch.fail(LaunchStatus::out_of_memory, detail);
   }
   return launch.result;
+}
+
+}  // namespace
+
+LaunchResult run(const Kernel& kernel, const LoadedProgram& program, const LaunchShape& shape,
+                 Environment& environment, LaunchControl* control) {
+  return runGrid(kernel, program, shape, environment, control, 0);
 }
 
 }  // namespace farwarp::ptx

@@ -6,6 +6,7 @@
 // flag) gives way after a while, and lanes that wait at a join are let go if that is what it takes.
 #include <bit>
 #include <cstdlib>
+#include <utility>
 
 #include "gpud/device/cpu/ptx/machine.h"
 
@@ -75,6 +76,11 @@ const Inst* Warp::diverge(uint32_t taken, const Inst* target, const Inst* next, 
       mask = taken;
       return target;
     }
+  }
+  if (order != 0 && (random() & 1) != 0) {
+    push({next, base[kBaseFrame], local, rest, join, 0, SplitState::ready});
+    mask = taken;
+    return target;
   }
   push({target, base[kBaseFrame], local, taken, join, 0, SplitState::ready});
   mask = rest;
@@ -166,6 +172,7 @@ const Inst* Warp::preempt(const Inst* next) {
   Split current{next, base[kBaseFrame], local, mask, join, 0, SplitState::ready};
   ++spins;
   slice = impatient && spinning ? kSlice / 16 : kSlice;
+  if (order != 0) slice = 1 + static_cast<int32_t>(random() % static_cast<uint32_t>(slice));
   if (spins > (spinning ? kPatience * (split_count + 1) : kLongPatience)) {
     impatient |= releaseWaiting() && spinning;
     spins = 0;
@@ -229,6 +236,8 @@ bool Warp::runCollective() {
 const Inst* Warp::resumeAny() {
   for (;;) {
     bool at_barrier = false;
+    if (order != 0 && split_count > 1)
+      std::swap(splits[random() % split_count], splits[split_count - 1]);
     for (uint32_t k = split_count; k-- > 0;) {
       if (splits[k].state == SplitState::ready) {
         Split chosen = splits[k];

@@ -9,27 +9,12 @@
 
 #include "gpud/device/cpu/ptx/control.h"
 #include "gpud/device/cpu/ptx/machine.h"
+#include "gpud/device/cpu/ptx/system_call.h"
 
 namespace farwarp::ptx::op {
 namespace {
 
 constexpr size_t kTextMax = 64 * 1024;
-
-template <class T>
-T argument(const Warp& w, const CallSite& site, size_t index, uint32_t lane) {
-  T value{};
-  if (index < site.args.size()) {
-    std::memcpy(&value, w.local_base + lane * w.local_stride + w.local + site.args[index].offset,
-                std::min<size_t>(sizeof(T), site.args[index].size));
-  }
-  return value;
-}
-template <class T>
-void giveResult(Warp& w, const CallSite& site, uint32_t lane, T value) {
-  if (site.returns.empty()) return;
-  std::memcpy(w.local_base + lane * w.local_stride + w.local + site.returns[0].offset, &value,
-              std::min<size_t>(sizeof(T), site.returns[0].size));
-}
 
 // One byte of the kernel's memory, checked like a load.
 char loadByte(Warp& w, const Inst* i, uint32_t lane, uint64_t address) {
@@ -166,28 +151,24 @@ int32_t formatText(Warp& w, const Inst* i, uint32_t lane, uint64_t format, uint6
     size_t size = 0;
     spec[size++] = '%';
     char letter = '\0';
+    // Flags, width, precision and size; what else stands there ends the conversion, so that nothing
+    // reaches the host's printf that takes more than the one argument, or writes (%n).
     while (size < sizeof(spec)) {
       letter = loadByte(w, i, lane, format++);
       if (letter == '\0') return count;
       spec[size++] = letter;
-      if (std::string_view("diouxXeEfFgGaAcsp%").find(letter) != std::string_view::npos) break;
+      if (std::string_view("-+ #0123456789.*hljztqL").find(letter) == std::string_view::npos) break;
     }
     if (letter == '%') {
       text.add('%');
     } else if (std::string_view("diouxXeEfFgGaAcsp").find(letter) != std::string_view::npos) {
       formatOne(arguments, spec, size, text);
       ++count;
+    } else {
+      for (size_t k = 0; k < size; ++k) text.add(spec[k]);
     }
   }
   return count;
-}
-
-template <class F>
-void forLanes(uint32_t mask, F f) {
-  for (; mask != 0; mask &= mask - 1) f(static_cast<uint32_t>(std::countr_zero(mask)));
-}
-const CallSite& siteOf(const Inst* i) {
-  return *reinterpret_cast<const CallSite*>(i->imm);
 }
 
 const Inst* vprintfCall(Warp& w, const Inst* i) {
@@ -252,7 +233,7 @@ Handler systemCall(std::string_view name) {
   if (name == "malloc") return mallocCall;
   if (name == "free") return freeCall;
   if (name == "__assertfail") return assertCall;
-  return nullptr;
+  return deviceRuntimeCall(name);
 }
 
 }  // namespace farwarp::ptx::op

@@ -82,6 +82,7 @@ struct Warp {
   Block* block;
   std::byte* frame;  // registers of the kernel's own function, held while the warp runs
   uint32_t index;    // in the block
+  uint32_t order;    // state of random(); 0: the natural order
   WarpState state;
   // Bytes from lane to lane of the access being executed; kNone: see address; kSpacingOfGroups: see
   // the first two addresses of each 8.
@@ -125,6 +126,13 @@ struct Warp {
   uint32_t newJoin();
   void freeJoin(uint32_t index);
   bool releaseWaiting();
+  // The next number of the order that the launch asks for; only where `order` is not 0.
+  uint32_t random() {
+    order ^= order << 13;
+    order ^= order >> 17;
+    order ^= order << 5;
+    return order;
+  }
   void dropLanes(uint32_t from, uint32_t until, uint32_t lanes);
   bool runCollective();
 };

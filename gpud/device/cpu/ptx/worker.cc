@@ -223,6 +223,7 @@ void Worker::prepare(BlockStorage& storage, uint64_t index) {
   b.warps_done = 0;
   b.cluster_arrived = b.cluster_phase = 0;
   b.free_frame_count = b.warp_count;
+  const uint64_t seed = launch.environment->traits().order_seed;
   bool barriers_used = b.barriers_used != 0;  // some were never completed
   if (barriers_used) std::memset(b.barriers, 0, sizeof(b.barriers));
   b.barriers_used = 0;
@@ -239,7 +240,8 @@ void Worker::prepare(BlockStorage& storage, uint64_t index) {
     w.join_free = kNone;
     w.spins = 0;
     w.impatient = false;
-    w.slice = kSlice;
+    w.order = seed == 0 ? 0 : mixed(seed, index * b.warp_count + n);
+    w.slice = w.order == 0 ? kSlice : static_cast<int32_t>(w.random() % kSlice);
     w.state = WarpState::ready;
     w.cluster_phase = 0;
     if (w.alloca_most != 0) std::memset(w.alloca_bytes, 0, sizeof(w.alloca_bytes));
@@ -253,6 +255,10 @@ bool Worker::startUnit() {
   uint64_t unit = launch.next_unit.fetch_add(1, std::memory_order_relaxed);
   uint64_t units = launch.block_total / launch.cluster_blocks;
   if (unit >= units) return false;
+  if (launch.unit_step != 1 || launch.first_unit != 0) {
+    __extension__ using Wide = unsigned __int128;
+    unit = static_cast<uint64_t>((Wide{unit} * launch.unit_step + launch.first_unit) % units);
+  }
   if (launch.cluster_blocks == 1) {
     live.push_back(newBlock());
     prepare(*live.back(), unit);
@@ -368,7 +374,12 @@ bool Worker::unblock(Block& block) {
 
 Worker::Progress Worker::runBlock(Block& block) {
   bool ran = false, all_spinning = true;
-  for (uint32_t n = 0; n < block.warp_count; ++n) {
+  uint32_t first = 0, step = 1;
+  if (block.warps[0].order != 0) {
+    first = block.warps[0].random() % block.warp_count;
+    if (block.warps[0].random() % 2 != 0) step = block.warp_count - 1;  // backwards
+  }
+  for (uint32_t k = 0, n = first; k < block.warp_count; ++k, n = (n + step) % block.warp_count) {
     Warp& w = block.warps[n];
     if (w.state != WarpState::ready) continue;
     ran = true;
