@@ -55,10 +55,12 @@ struct Launch {
   uint64_t shared_bytes = 0;
   uint64_t stack_bytes = 0;  // local memory of a thread
   uint64_t start_ns = 0;
-  std::atomic<uint64_t> next_unit{0};      // block, or cluster, to start next
   uint64_t first_unit = 0, unit_step = 1;  // the order of the units, where one was asked for
-  std::atomic<bool> stop{false};           // an error happened
-  uint32_t depth = 0;                      // of grids that launched this one
+  // Block, or cluster, to start next. Alone on its lines: what the workers read all the time must
+  // not move between processors with it.
+  alignas(128) std::atomic<uint64_t> next_unit{0};
+  alignas(128) std::atomic<bool> stop{false};  // an error happened
+  uint32_t depth = 0;                          // of grids that launched this one
   ChildGrids children;
   GridWorkspace workspace;
   ParamBlock params;
