@@ -197,6 +197,14 @@ TEST_P(Float, MinimumAndMaximumPreferNumbers) {
   check<float>("min.NaN.f32 %d, %a, %b;", GetParam(), [&](float a, float b, float) {
     return a != a || b != b ? std::nanf("") : least(a, b);
   });
+  check<float>("max.NaN.xorsign.abs.f32 %d, %a, %b;", GetParam(), [&](float a, float b, float) {
+    if (a != a || b != b) return std::nanf("");
+    float most = -least(-std::fabs(a), -std::fabs(b));
+    return std::signbit(a) != std::signbit(b) ? -most : most;
+  });
+  check<float>("min.abs.f32 %d, %a, %b, %c;", GetParam(), [&](float a, float b, float c) {
+    return least(least(std::fabs(a), std::fabs(b)), std::fabs(c));
+  });
 }
 
 // Relative error against the exact function, where the result is neither zero nor out of range.

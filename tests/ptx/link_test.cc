@@ -142,7 +142,8 @@ TEST(Link, AnAliasIsFoundByOtherTexts) {
   std::string maker =
       function("", "body", "8") + ".visible .func (.param .b32 r) f();\n.alias f, body;\n";
   EXPECT_EQ(valueOf({maker + kernel("k", callTo("f"))}), 8);
-  (void)user;
+  EXPECT_EQ(valueOf({user, maker}), 8);
+  EXPECT_EQ(valueOf({maker, user}), 8);
 }
 
 TEST(Link, WhatIsDefinedTwice) {

@@ -136,6 +136,7 @@ struct Unit {
   std::string_view name;                              // for messages
   std::unordered_map<std::string_view, int> globals;  // name -> symbol
   std::vector<std::pair<std::string_view, std::string_view>> aliases;
+  std::vector<std::string_view> visible_aliases;  // that other texts may name
 };
 
 struct Module {

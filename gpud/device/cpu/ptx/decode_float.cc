@@ -71,9 +71,16 @@ void decodeFloatDivision(FunctionDecoder& d, Modifiers& m, Type type) {
 
 namespace {
 
-void emitMinMaxOfThree(FunctionDecoder& d, FloatOp op, FloatFlags flags) {
+// `absolute`: of the operands' magnitudes.
+void emitMinMaxOfThree(FunctionDecoder& d, FloatOp op, FloatFlags flags, bool absolute) {
   Ref refs[3];
-  for (size_t k = 0; k < 3; ++k) refs[k] = d.source(d.operand(k + 1), Type::f32);
+  for (size_t k = 0; k < 3; ++k) {
+    refs[k] = d.source(d.operand(k + 1), Type::f32);
+    if (!absolute) continue;
+    Inst& magnitude = d.emit(d.executors().floating(FloatOp::abs, Type::f32, {}));
+    magnitude.a = refs[k];
+    refs[k] = magnitude.dst = d.temporary(4);
+  }
   Ref dst = d.destination(d.operand(0), Type::f32), both = d.temporary(4);
   for (bool first : {true, false}) {
     Inst& inst = d.emit(d.executors().floating(op, Type::f32, flags));
@@ -95,7 +102,7 @@ void decodeFloatMinMax(FunctionDecoder& d, Modifiers& m, Type type) {
   if (nan) op = min ? FloatOp::min_nan : FloatOp::max_nan;
   if (xorsign) op = min ? FloatOp::min_xorsign : FloatOp::max_xorsign;
   if (nan && xorsign) op = min ? FloatOp::min_nan_xorsign : FloatOp::max_nan_xorsign;
-  if (of_three) return emitMinMaxOfThree(d, op, flags);
+  if (of_three) return emitMinMaxOfThree(d, op, flags, m.take("abs"));
   emitFloat(d, op, type, flags, 2);
 }
 

@@ -20,7 +20,7 @@ LinkedNames::LinkedNames(ast::Module& module) : module_(module) {
   for (uint32_t u = 0; u < module.units.size(); ++u) {
     for (const auto& [name, id] : module.units[u].globals) {
       const Symbol& symbol = module.symbols[id];
-      if (symbol.is_extern || !isShared(symbol)) continue;
+      if (symbol.is_extern || !isShared(u, name, symbol)) continue;
       auto [found, fresh] = shared.try_emplace(name, Definition{id, u});
       if (!fresh) choose(name, found->second, {id, u});
     }
@@ -28,7 +28,7 @@ LinkedNames::LinkedNames(ast::Module& module) : module_(module) {
   for (uint32_t u = 0; u < module.units.size(); ++u) {
     for (const auto& [name, id] : module.units[u].globals) {
       const Symbol& symbol = module.symbols[id];
-      if (!symbol.is_extern && !isShared(symbol)) continue;
+      if (!symbol.is_extern && !isShared(u, name, symbol)) continue;
       auto found = shared.find(name);
       if (found == shared.end()) continue;
       if (symbol.is_extern) checkFits(name, symbol, u, found->second);
@@ -59,14 +59,20 @@ void LinkedNames::resolveAliases() {
         failInvalid(0,
                     "The alias '" + std::string(alias) + "' stands for nothing that is declared.");
       }
-      unit.globals[alias] = found->second;
+      int body = found->second;
+      auto own = unit.globals.find(alias);
+      if (own != unit.globals.end() && module_.symbols[own->second].is_visible) {
+        unit.visible_aliases.push_back(alias);
+      }
+      unit.globals[alias] = body;
     }
   }
 }
 
-// Do other units mean the same by this symbol's name? Kernels are found from outside anyway.
-bool LinkedNames::isShared(const Symbol& symbol) const {
-  return symbol.is_visible ||
+// Do other units mean the same by this name? Kernels are found from outside anyway.
+bool LinkedNames::isShared(uint32_t unit, std::string_view name, const Symbol& symbol) const {
+  const std::vector<std::string_view>& aliases = module_.units[unit].visible_aliases;
+  return symbol.is_visible || std::find(aliases.begin(), aliases.end(), name) != aliases.end() ||
          (symbol.kind == SymbolKind::function && module_.functions[symbol.function].is_entry);
 }
 

@@ -31,7 +31,7 @@ class LinkedNames {
     uint32_t unit = 0;
   };
   void resolveAliases();
-  bool isShared(const ast::Symbol& symbol) const;
+  bool isShared(uint32_t unit, std::string_view name, const ast::Symbol& symbol) const;
   void choose(std::string_view name, Definition& chosen, Definition other);
   void checkFits(std::string_view name, const ast::Symbol& declared, uint32_t unit,
                  Definition definition) const;

@@ -40,6 +40,8 @@ OPERATION(MinXor, copySign(minimum(copySign(a, T(1)), copySign(b, T(1))),
                            isNegative(a) != isNegative(b) ? T(-1) : T(1)));
 OPERATION(MaxXor, copySign(maximum(copySign(a, T(1)), copySign(b, T(1))),
                            isNegative(a) != isNegative(b) ? T(-1) : T(1)));
+OPERATION(MinNanXor, a != a || b != b ? a + b : MinXor::run(a, b, c));
+OPERATION(MaxNanXor, a != a || b != b ? a + b : MaxXor::run(a, b, c));
 #undef OPERATION
 
 // Arity tells which operands exist: unused ones must not be read.
@@ -173,6 +175,10 @@ Handler floatHandler(FloatOp op, Type type, FloatFlags flags) {
       return type == Type::f32 ? single<MinXor, 2, false>(flags) : nullptr;
     case FloatOp::max_xorsign:
       return type == Type::f32 ? single<MaxXor, 2, false>(flags) : nullptr;
+    case FloatOp::min_nan_xorsign:
+      return type == Type::f32 ? single<MinNanXor, 2, false>(flags) : nullptr;
+    case FloatOp::max_nan_xorsign:
+      return type == Type::f32 ? single<MaxNanXor, 2, false>(flags) : nullptr;
     case FloatOp::abs:
       return signHandler<0>(type, flags.ftz);
     case FloatOp::neg:

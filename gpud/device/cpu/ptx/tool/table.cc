@@ -81,6 +81,10 @@ What is different from hardware, and allowed:
 - Textures are filtered with weights in steps of 1/256, as CUDA documents, and sums in double precision.
   Gradients choose a level without anisotropy. A layer that is none is the nearest one.
 
+- Grids that a kernel launches run when the kernel's own grid has ended, one after the other. A kernel
+  cannot wait for them (CUDA 12 took that away), and so cannot tell. Streams and events of kernels order
+  nothing more.
+
 Refused with words: texture references, textures with several samples, depth comparison, copies of
 tensors in gather and scatter mode, sparse and block-scaled products, wgmma, tcgen05.
 
