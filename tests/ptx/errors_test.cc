@@ -89,6 +89,60 @@ TEST(Errors, BadAccessesEndTheLaunchAndNothingElse) {
   EXPECT_EQ(good[0], 5u);
 }
 
+// %d0 = 4096 bytes of memory, %d1 = generic address of 64 bytes of shared memory, %d2 = that of 64
+// bytes of local memory.
+TEST(Errors, AccessesOutsideAndAcrossInEverySpace) {
+  constexpr auto kIllegal = LaunchStatus::illegal_address;
+  constexpr auto kMisaligned = LaunchStatus::misaligned_address;
+  const std::pair<const char*, LaunchStatus> cases[] = {
+      {"ld.global.u32 %r0, [%d0+4092];", LaunchStatus::ok},
+      {"ld.global.u32 %r0, [%d0+4096];", kIllegal},
+      {"ld.global.v4.u32 {%r0,%r1,%r2,%r3}, [%d0+8];", kMisaligned},
+      {"ld.global.nc.u64 %d3, [%d0+4];", kMisaligned},
+      {"st.global.u16 [%d0+1], %h;", kMisaligned},
+      {"atom.global.add.u32 %r0, [%d0+2], 1;", kMisaligned},
+      {"atom.global.add.u64 %d3, [%d0+8192], 1;", kIllegal},
+      {"red.global.add.f32 [%d0+1], 0f3F800000;", kMisaligned},
+      {"ld.shared.u32 %r0, [cells+60];", LaunchStatus::ok},
+      {"ld.shared.u32 %r0, [cells+64];", kIllegal},
+      {"ld.shared.u32 %r0, [cells+2];", kMisaligned},
+      {"mov.u32 %r1, cells; ld.shared.v2.u32 {%r2,%r3}, [%r1+4];", kMisaligned},
+      {"mov.u32 %r1, cells; st.shared.u32 [%r1+64], %r0;", kIllegal},
+      {"mov.u32 %r1, cells; st.shared.u32 [%r1+-4], %r0;", kIllegal},
+      {"atom.shared.cas.b32 %r0, [cells+64], 0, 1;", kIllegal},
+      {"atom.shared.exch.b64 %d3, [cells+4], 1;", kMisaligned},
+      {"ld.u32 %r0, [%d1+60];", LaunchStatus::ok},
+      {"ld.u32 %r0, [%d1+1048576];", kIllegal},
+      {"ld.u32 %r0, [%d1+2];", kMisaligned},
+      {"ld.local.u32 %r0, [own+60];", LaunchStatus::ok},
+      {"ld.local.u32 %r0, [own+2];", kMisaligned},
+      {"mov.u64 %d3, own; st.local.u32 [%d3+1048576], %r0;", kIllegal},
+      {"st.u16 [%d2+1], %h;", kMisaligned},
+      {"ld.const.u32 %r0, [fixed+2];", kMisaligned},
+      {"mov.u64 %d3, fixed; ld.const.u64 %d4, [%d3+4];", kMisaligned},
+      {"mov.u64 %d3, 64; ld.const.u32 %r0, [%d3];", kIllegal},
+      {"mov.u32 %r1, cells; cp.async.ca.shared.global [%r1], [%d0+2], 4;", kMisaligned},
+      {"mov.u32 %r1, cells; cp.async.cg.shared.global [%r1+64], [%d0], 16;", kIllegal},
+      {"mov.u32 %r1, cells; ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r0}, [%r1+8];", kMisaligned},
+      {"mov.u32 %r1, 0x02000000; ld.shared::cluster.u32 %r0, [%r1];", kIllegal},
+  };
+  TestDevice device;
+  auto* memory = device.allocateArray<uint32_t>(1024);
+  for (auto [access, status] : cases) {
+    TestModule module(
+        device,
+        header() +
+            ".const .align 8 .b8 fixed[64];\n.visible .entry k(.param .u64 p)\n{\n"
+            ".reg .b16 %h;\n.reg .b32 %r<4>;\n.reg .b64 %d<6>;\n"
+            ".shared .align 16 .b8 cells[64];\n.local .align 16 .b8 own[64];\n"
+            "ld.param.u64 %d0, [p];\nmov.u64 %d1, cells;\ncvta.shared.u64 %d1, %d1;\n"
+            "mov.u64 %d2, own;\ncvta.local.u64 %d2, %d2;\nmov.u32 %r0, 1;\nmov.b16 %h, 1;\n" +
+            access + "\nret;\n}\n");
+    LaunchResult end = module.launch("k", {1}, {32}, 0, memory);
+    EXPECT_EQ(end.status, status) << access << " " << end.detail.message;
+  }
+}
+
 TEST(Errors, RangesOfHostMemoryCanBeAddedAndRemoved) {
   TestDevice device;
   TestModule module(device, header() + kTouch);
