@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "bench/median_reporter.h"
+#include "gpud/device/cpu/ptx/program_cache.h"
 #include "tests/ptx/harness.h"
 
 namespace farwarp::ptx {
@@ -167,6 +168,25 @@ void launchOfOneWarp(benchmark::State& state) {
   for (auto _ : state) f.module.launch("consts", {1}, {32}, 0, f.c);
 }
 BENCHMARK(launchOfOneWarp)->Unit(benchmark::kMicrosecond);
+
+// The PTX of the tests' kernels, 88 KB: as a new text, and as one that was loaded before.
+void compileText(benchmark::State& state) {
+  std::string text = Fixture::text();
+  for (auto _ : state) {
+    CompileLog log;
+    benchmark::DoNotOptimize(Program::compile(text, log));
+  }
+}
+void findText(benchmark::State& state) {
+  std::string text = Fixture::text();
+  ProgramCache cache(1 << 20);
+  LinkInput input{text, {}};
+  CompileLog log;
+  auto held = cache.link({&input, 1}, {}, log);
+  for (auto _ : state) benchmark::DoNotOptimize(cache.link({&input, 1}, {}, log));
+}
+BENCHMARK(compileText)->Unit(benchmark::kMicrosecond);
+BENCHMARK(findText)->Unit(benchmark::kMicrosecond);
 
 constexpr bench::RatioRow kRows[] = {
     {"vectorAdd of 16 M floats", "vectorSum", 1, false, "<= 4 (cpu)"},
