@@ -106,6 +106,41 @@ TEST_F(ChildGrids, RunInOrderAndTheTailLast) {
   EXPECT_EQ(out_[0], 123u);
 }
 
+// Fills 100 bytes with 7 and copies 40 of them, in the order of the stream with a grid before.
+TEST_F(ChildGrids, CopyAndFillMemory) {
+  std::string text = R"(
+.extern .func (.param .b32 r) __cudaCDP2MemcpyAsync_ptsz(.param .b64 to, .param .b64 from,
+    .param .b64 n, .param .b32 kind, .param .b64 s);
+.extern .func (.param .b32 r) __cudaCDP2MemsetAsync(.param .b64 to, .param .b32 v, .param .b64 n,
+    .param .b64 s);
+)" + kAdd + entry("parent", prepare("child", 1, 32) + kFill + launch() + R"(
+    add.u64 %d3, %d0, 400; mov.u64 %d4, 100; mov.u64 %d5, 40; add.u64 %d6, %d0, 800;
+    {
+    .param .b64 t; st.param.b64 [t], %d3; .param .b32 v; st.param.b32 [v], 263;
+    .param .b64 n; st.param.b64 [n], %d4; .param .b64 s; st.param.b64 [s], 0; .param .b32 r;
+    call.uni (r), __cudaCDP2MemsetAsync, (t, v, n, s); ld.param.b32 %r3, [r];
+    }
+    {
+    .param .b64 t; st.param.b64 [t], %d6; .param .b64 f; st.param.b64 [f], %d3;
+    .param .b64 n; st.param.b64 [n], %d5; .param .b32 k; st.param.b32 [k], 3;
+    .param .b64 s; st.param.b64 [s], 0; .param .b32 r;
+    call.uni (r), __cudaCDP2MemcpyAsync_ptsz, (t, f, n, k, s); ld.param.b32 %r4, [r];
+    }
+    or.b32 %r3, %r3, %r4; st.global.u32 [%d0+2000], %r3;)");
+  out_[500] = 1;
+  LaunchResult end = run(text, 0);
+  ASSERT_EQ(end.status, LaunchStatus::ok) << end.detail.message;
+  auto* bytes = reinterpret_cast<unsigned char*>(out_);
+  EXPECT_EQ(out_[0], 1u);
+  EXPECT_EQ(out_[500], 0u);
+  for (int k = 0; k < 130; ++k) ASSERT_EQ(bytes[400 + k], k < 100 ? 7 : 0) << k;
+  for (int k = 0; k < 60; ++k) ASSERT_EQ(bytes[800 + k], k < 40 ? 7 : 0) << k;
+  CompileLog log;
+  auto program = Program::compile(header() + kRuntime + text, log);
+  ASSERT_NE(program, nullptr);
+  EXPECT_EQ(program->kernels().size(), 2u) << "The engine's own kernels are nobody's business.";
+}
+
 TEST_F(ChildGrids, WrongShapesGetNoParameters) {
   for (auto [grid, block, shared] :
        {std::tuple{0, 1, 0}, {1, 0, 0}, {1, 1025, 0}, {1, 1, 1 << 20}}) {

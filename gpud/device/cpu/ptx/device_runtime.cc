@@ -179,6 +179,60 @@ const Inst* succeed(Warp& w, const Inst* i) {
   return i + 1;
 }
 
+// Queues a helper that works on `bytes` bytes; `params` are its parameters.
+template <class Params>
+int32_t launchHelper(Warp& w, std::string_view name, const Params& params, uint64_t bytes,
+                     uint64_t stream) {
+  constexpr uint64_t kThreads = 256, kBytesPerBlock = 64 << 10, kBlocksMax = 1024;
+  if (bytes == 0) return kSuccess;
+  Launch& launch = *w.block->launch;
+  ChildGrid grid;
+  for (const Kernel& helper : launch.program->program().helpers()) {
+    if (helper.info().name == name) grid.kernel = &helper;
+  }
+  if (grid.kernel == nullptr) return kInvalidDeviceFunction;
+  grid.block.x = kThreads;
+  grid.grid.x = static_cast<uint32_t>(std::min(kBlocksMax, bytes / kBytesPerBlock + 1));
+  if (int32_t error = errorOf(w, grid); error != kSuccess) return error;
+  uint64_t at = launch.children.prepare(grid, sizeof(params));
+  if (at == 0) return kMemoryAllocation;
+  std::memcpy(reinterpret_cast<void*>(at), &params, sizeof(params));
+  launch.children.launch(at, stream == kStreamTailLaunch);
+  return kSuccess;
+}
+
+// cudaError_t MemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
+// cudaStream_t stream)
+const Inst* copyAsync(Warp& w, const Inst* i) {
+  const CallSite& site = siteOf(i);
+  forLanes(w.mask, [&](uint32_t lane) {
+    struct {
+      uint64_t to, from, bytes;
+    } params = {argument<uint64_t>(w, site, 0, lane), argument<uint64_t>(w, site, 1, lane),
+                argument<uint64_t>(w, site, 2, lane)};
+    giveResult<int32_t>(
+        w, site, lane,
+        launchHelper(w, kCopyHelper, params, params.bytes, argument<uint64_t>(w, site, 4, lane)));
+  });
+  return i + 1;
+}
+
+// cudaError_t MemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream)
+const Inst* fillAsync(Warp& w, const Inst* i) {
+  const CallSite& site = siteOf(i);
+  forLanes(w.mask, [&](uint32_t lane) {
+    struct {
+      uint64_t to, bytes;
+      uint32_t value;
+    } params = {argument<uint64_t>(w, site, 0, lane), argument<uint64_t>(w, site, 2, lane),
+                argument<uint32_t>(w, site, 1, lane)};
+    giveResult<int32_t>(
+        w, site, lane,
+        launchHelper(w, kFillHelper, params, params.bytes, argument<uint64_t>(w, site, 3, lane)));
+  });
+  return i + 1;
+}
+
 // cudaError_t Malloc(void** pointer, size_t bytes)
 const Inst* deviceMalloc(Warp& w, const Inst* i) {
   const CallSite& site = siteOf(i);
@@ -220,11 +274,46 @@ constexpr struct {
     {"EventDestroy", succeed},
     {"GetLastError", succeed},
     {"PeekAtLastError", succeed},
+    {"MemcpyAsync", copyAsync},
+    {"MemsetAsync", fillAsync},
     {"Malloc", deviceMalloc},
     {"Free", deviceFree},
 };
 
+constexpr std::string_view kHelperText = R"(
+.visible .entry __farwarp_copy(.param .u64 to, .param .u64 from, .param .u64 bytes)
+{
+  .reg .pred %p; .reg .b16 %h; .reg .b32 %r<5>; .reg .b64 %d<7>;
+  ld.param.u64 %d0, [to]; ld.param.u64 %d1, [from]; ld.param.u64 %d2, [bytes];
+  mov.u32 %r0, %ctaid.x; mov.u32 %r1, %ntid.x; mov.u32 %r2, %tid.x; mov.u32 %r4, %nctaid.x;
+  mad.lo.u32 %r3, %r0, %r1, %r2; cvt.u64.u32 %d3, %r3; mul.wide.u32 %d4, %r4, %r1;
+NEXT:
+  setp.ge.u64 %p, %d3, %d2; @%p bra DONE;
+  add.u64 %d5, %d1, %d3; ld.u8 %h, [%d5]; add.u64 %d6, %d0, %d3; st.u8 [%d6], %h;
+  add.u64 %d3, %d3, %d4; bra NEXT;
+DONE:
+  ret;
+}
+.visible .entry __farwarp_fill(.param .u64 to, .param .u64 bytes, .param .u32 value)
+{
+  .reg .pred %p; .reg .b32 %r<6>; .reg .b64 %d<7>;
+  ld.param.u64 %d0, [to]; ld.param.u64 %d2, [bytes]; ld.param.u32 %r5, [value];
+  mov.u32 %r0, %ctaid.x; mov.u32 %r1, %ntid.x; mov.u32 %r2, %tid.x; mov.u32 %r4, %nctaid.x;
+  mad.lo.u32 %r3, %r0, %r1, %r2; cvt.u64.u32 %d3, %r3; mul.wide.u32 %d4, %r4, %r1;
+NEXT:
+  setp.ge.u64 %p, %d3, %d2; @%p bra DONE;
+  add.u64 %d6, %d0, %d3; st.u8 [%d6], %r5; add.u64 %d3, %d3, %d4; bra NEXT;
+DONE:
+  ret;
+}
+)";
+
 }  // namespace
+
+std::string_view deviceRuntimeText(std::string_view text) {
+  bool needed = text.find("MemcpyAsync") != text.npos || text.find("MemsetAsync") != text.npos;
+  return needed ? kHelperText : std::string_view();
+}
 
 Handler deviceRuntimeCall(std::string_view name) {
   constexpr std::string_view kPrefix = "__cudaCDP2", kOldPrefix = "cuda", kPerThread = "_ptsz";

@@ -142,11 +142,14 @@ class Program {
   const Kernel* findKernel(std::string_view name) const;  // null when there is none
   int findVariable(std::string_view name) const;          // -1 when there is none
   const ProgramCode& code() const { return *code_; }
+  // Kernels of the engine itself, with which the program's kernels copy and fill memory.
+  std::span<const Kernel> helpers() const { return helpers_; }
 
  private:
   Program();
   std::unique_ptr<ProgramCode> code_;
   std::vector<Kernel> kernels_;
+  std::vector<Kernel> helpers_;
   std::vector<VariableInfo> variables_;
 };
 

@@ -7,6 +7,7 @@
 #include "gpud/device/cpu/ptx/decoder.h"
 #include "gpud/device/cpu/ptx/link.h"
 #include "gpud/device/cpu/ptx/parser.h"
+#include "gpud/device/cpu/ptx/system_call.h"
 
 namespace farwarp::ptx {
 
@@ -37,6 +38,7 @@ namespace {
 struct Builder {
   ProgramCode& code;
   std::vector<Kernel>& kernels;
+  std::vector<Kernel>& helpers;
   std::vector<VariableInfo>& variables;
   std::span<const LinkInput> inputs;
   const CompileOptions& options;
@@ -45,7 +47,8 @@ struct Builder {
   std::optional<LinkedNames> names = {};
   std::optional<ProgramContext> context = {};
   std::deque<FunctionDecoder> decoders = {};
-  uint32_t unit = 0;  // being read or decoded
+  uint32_t unit = 0;                  // being read or decoded
+  uint32_t helper_unit = UINT32_MAX;  // has the engine's own kernels
 
   void build();
   // Parses and declares everything; the decoders of the functions are ready to run.
@@ -232,11 +235,12 @@ void Builder::addKernel(const ast::Function& function, FunctionDecoder& decoder,
   std::copy_n(function.required_cluster, 3, info.required_cluster);
   info.min_blocks_per_sm = function.min_blocks_per_sm;
   info.uses_dynamic_shared = code.functions[index].uses_dynamic_shared;
-  kernels.emplace_back(std::move(info), kernel.get());
+  (function.unit == helper_unit ? helpers : kernels).emplace_back(std::move(info), kernel.get());
   code.kernels.push_back(std::move(kernel));
 }
 
 void Builder::prepare(bool may_be_unresolved) {
+  std::string_view helper_text;
   code.executors = &executors(options.host_level);
   for (const LinkInput& input : inputs) {
     std::string_view text = input.text;
@@ -249,6 +253,12 @@ void Builder::prepare(bool may_be_unresolved) {
     }
     Parser(text, module).parse();
     code.uses_clusters |= text.find("cluster") != std::string_view::npos;
+    if (helper_text.empty()) helper_text = op::deviceRuntimeText(text);
+  }
+  if (!helper_text.empty()) {
+    helper_unit = unit = static_cast<uint32_t>(module.units.size());
+    module.units.emplace_back().name = "device runtime";
+    Parser(helper_text, module).parse();
   }
   code.target = module.target;
   names.emplace(module);
@@ -330,11 +340,12 @@ void Builder::build() {
 TextCheck checkText(std::string_view text) {
   TextCheck result;
   ProgramCode code;
-  std::vector<Kernel> kernels;
+  std::vector<Kernel> kernels, helpers;
   std::vector<VariableInfo> variables;
   const LinkInput input{text, {}};
   const CompileOptions options;
-  auto builder = std::make_unique<Builder>(Builder{code, kernels, variables, {&input, 1}, options});
+  auto builder =
+      std::make_unique<Builder>(Builder{code, kernels, helpers, variables, {&input, 1}, options});
   try {
     builder->check(result.functions);
   } catch (const CompileError& error) {
@@ -359,8 +370,8 @@ void note(const CompileError& error, const Builder& builder, CompileLog& log) {
 std::shared_ptr<const Program> Program::link(std::span<const LinkInput> inputs,
                                              const CompileOptions& options, CompileLog& log) {
   std::shared_ptr<Program> program(new Program());
-  auto builder = std::make_unique<Builder>(
-      Builder{*program->code_, program->kernels_, program->variables_, inputs, options});
+  auto builder = std::make_unique<Builder>(Builder{
+      *program->code_, program->kernels_, program->helpers_, program->variables_, inputs, options});
   try {
     builder->build();
   } catch (const CompileError& error) {
@@ -380,9 +391,10 @@ std::shared_ptr<const Program> Program::compile(std::span<const std::string_view
 
 bool Program::checkInput(const LinkInput& input, const CompileOptions& options, CompileLog& log) {
   ProgramCode code;
-  std::vector<Kernel> kernels;
+  std::vector<Kernel> kernels, helpers;
   std::vector<VariableInfo> variables;
-  auto builder = std::make_unique<Builder>(Builder{code, kernels, variables, {&input, 1}, options});
+  auto builder =
+      std::make_unique<Builder>(Builder{code, kernels, helpers, variables, {&input, 1}, options});
   try {
     builder->prepare(true);
     for (size_t k = 0; k < builder->module.functions.size(); ++k) {

@@ -34,6 +34,11 @@ inline const CallSite& siteOf(const Inst* i) {
   return *reinterpret_cast<const CallSite*>(i->imm);
 }
 
+// PTX of the kernels that copy and fill memory for kernels, without a header; empty when the text
+// has no need of them. The kernels are called as follows.
+std::string_view deviceRuntimeText(std::string_view text);
+inline constexpr std::string_view kCopyHelper = "__farwarp_copy", kFillHelper = "__farwarp_fill";
+
 // Functions with which kernels launch grids (device_runtime.cc): null when `name` is none of them.
 Handler deviceRuntimeCall(std::string_view name);
 
