@@ -87,11 +87,11 @@ void LinkedNames::choose(std::string_view name, Definition& chosen, Definition o
   if (chosen.symbol == other.symbol) return;
   Symbol &have = module_.symbols[chosen.symbol], &more = module_.symbols[other.symbol];
   if (have.kind != more.kind || have.is_const != more.is_const) {
-    failInvalid(more.line, "'" + std::string(name) + "'" + inUnit(other.unit) +
-                               " is something else than" + inUnit(chosen.unit) + ".");
+    failInvalid(0, "'" + std::string(name) + "'" + inUnit(other.unit) + " is something else than" +
+                       inUnit(chosen.unit) + ".");
   }
   if (!have.is_weak && !more.is_weak) {
-    throw CompileError(CompileStatus::duplicate, more.line,
+    throw CompileError(CompileStatus::duplicate, 0,
                        "Multiple definition of '" + std::string(name) + "'" + inUnit(other.unit) +
                            ", first defined" + inUnit(chosen.unit) + ".");
   }
@@ -107,9 +107,8 @@ void LinkedNames::checkFits(std::string_view name, const Symbol& declared, uint3
                             Definition definition) const {
   const Symbol& defined = module_.symbols[definition.symbol];
   auto fail = [&](const char* what) {
-    failInvalid(declared.line, std::string(what) + " does not match for '" + std::string(name) +
-                                   "'" + inUnit(unit) + ", first specified" +
-                                   inUnit(definition.unit) + ".");
+    failInvalid(0, std::string(what) + " does not match for '" + std::string(name) + "'" +
+                       inUnit(unit) + ", first specified" + inUnit(definition.unit) + ".");
   };
   if (declared.kind != defined.kind || declared.is_const != defined.is_const) fail("The kind");
   if (declared.kind != SymbolKind::function) {

@@ -61,7 +61,7 @@ struct Builder {
   uint64_t stackBytes(uint32_t function, std::vector<int>& state, std::vector<uint64_t>& depth,
                       bool& unbounded);
   std::vector<Relocation> relocations(const Symbol& symbol) const;
-  // Where the error is, as the first words of a line of the log.
+  // Where the error is, as the first words of a line of the log; nothing for line 0.
   std::string place(uint32_t line) const;
 };
 
@@ -282,8 +282,9 @@ void Builder::decode(size_t function) {
 }
 
 std::string Builder::place(uint32_t line) const {
+  if (line == 0) return {};
   std::string_view name = unit < module.units.size() ? module.units[unit].name : "";
-  return (name.empty() ? "ptx" : std::string(name) + ",") + " line " + std::to_string(line);
+  return (name.empty() ? "ptx" : std::string(name) + ",") + " line " + std::to_string(line) + "; ";
 }
 
 void Builder::check(std::vector<FunctionCheck>& checks) {
@@ -317,7 +318,8 @@ void Builder::check(std::vector<FunctionCheck>& checks) {
     }
   }
   for (size_t k = 0; k < all.size(); ++k) {
-    if (module.functions[k].is_defined) checks.push_back(std::move(all[k]));
+    bool is_own = module.functions[k].unit == helper_unit;
+    if (module.functions[k].is_defined && !is_own) checks.push_back(std::move(all[k]));
   }
 }
 
@@ -363,7 +365,7 @@ namespace {
 void note(const CompileError& error, const Builder& builder, CompileLog& log) {
   log.status = error.status;
   log.line = error.line;
-  log.text += builder.place(error.line) + "; error: " + error.what() + "\n";
+  log.text += builder.place(error.line) + "error: " + error.what() + "\n";
 }
 }  // namespace
 
