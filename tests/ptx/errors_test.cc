@@ -89,6 +89,35 @@ TEST(Errors, BadAccessesEndTheLaunchAndNothingElse) {
   EXPECT_EQ(good[0], 5u);
 }
 
+// Found by fuzzing: sums of offsets that do not fit into 64 bits.
+TEST(Errors, OffsetsAtTheEndsOfTheRange) {
+  for (const char* offset :
+       {"9223372036854775807", "-9223372036854775808", "18446744073709551615"}) {
+    for (const char* base : {"p", "%d0", "cells", "own", "fixed", "%r0", "32"}) {
+      for (const char* access :
+           {"ld.param.u64 %d1, ", "ld.global.v4.u32 {%r0,%r1,%r2,%r3}, ",
+            "ld.shared.v2.u32 {%r0,%r1}, ", "ld.local.u32 %r1, ", "ld.const.u64 %d1, ",
+            "ld.u8 %r1, ", "atom.global.add.u32 %r1, "}) {
+        bool atomic = std::string_view(access).starts_with("atom");
+        CompileLog log;
+        auto program = Program::compile(
+            header() +
+                ".const .align 8 .b8 fixed[64];\n.visible .entry k(.param .u64 p)\n{\n"
+                ".reg .b32 %r<4>;\n.reg .b64 %d<3>;\n.shared .align 16 .b8 cells[64];\n"
+                ".local .align 16 .b8 own[64];\nld.param.u64 %d0, [p];\n" +
+                access + "[" + base + "+" + offset + "]" + (atomic ? ", 1" : "") + ";\nret;\n}\n",
+            log);
+        EXPECT_EQ(program == nullptr, log.status != CompileStatus::ok);
+      }
+    }
+    CompileLog log;
+    Program::compile(header() +
+                         ".global .u32 v;\n.global .u64 t[2] = {v + 9223372036854775807 + 1, v - " +
+                         offset + "};\n",
+                     log);
+  }
+}
+
 // %d0 = 4096 bytes of memory, %d1 = generic address of 64 bytes of shared memory, %d2 = that of 64
 // bytes of local memory.
 TEST(Errors, AccessesOutsideAndAcrossInEverySpace) {

@@ -91,7 +91,7 @@ void emitAccess(FunctionDecoder& d, const AddressOperand& address, const Element
   Handler handler = load ? d.executors().load(shape, count) : d.executors().store(shape, count);
   Inst& inst = d.emit(handler);
   inst.a = address.a;
-  inst.imm = address.imm + int64_t{first} * sizeOf(type);
+  inst.imm = wrappingSum(address.imm, int64_t{first} * sizeOf(type));
   inst.x = static_cast<uint8_t>(address.resolver);
   inst.memo = memo;
   inst.e = address.index;
@@ -177,7 +177,7 @@ void decodeAtomic(FunctionDecoder& d, Modifiers& m) {
     Inst& inst = d.emit(op::atomicHandler(found->second, type, wants));
     inst.dst = dst;
     inst.a = address.a;
-    inst.imm = address.imm + int64_t{k} * sizeOf(type);
+    inst.imm = wrappingSum(address.imm, int64_t{k} * sizeOf(type));
     inst.x = static_cast<uint8_t>(address.resolver);
     inst.b = b;
     inst.c = c;

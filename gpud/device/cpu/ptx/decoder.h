@@ -18,6 +18,11 @@
 
 namespace farwarp::ptx {
 
+// Texts may have any offsets: their sums wrap around.
+inline int64_t wrappingSum(int64_t a, int64_t b) {
+  return static_cast<int64_t>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b));
+}
+
 // Constant operands of a program, each as 32 lanes.
 class ConstantPool {
  public:

@@ -265,7 +265,7 @@ Ref FunctionDecoder::sourceSymbol(const Operand& operand, Type type) {
   if (localOffset(operand.symbol, offset)) {
     Inst& inst = emit(op::frameAddress);
     inst.dst = temporary(bytes);
-    inst.imm = offset + operand.value;
+    inst.imm = wrappingSum(offset, operand.value);
     inst.aux = static_cast<uint16_t>(bytes);
     return inst.dst;
   }
@@ -273,7 +273,7 @@ Ref FunctionDecoder::sourceSymbol(const Operand& operand, Type type) {
   if (param == param_offsets_.end() || bytes != 8) {
     invalid("The address of '" + std::string(symbol.name) + "' cannot be taken here.");
   }
-  return withOffset(refOf(BlockValue::param_address), param->second + operand.value, 8);
+  return withOffset(refOf(BlockValue::param_address), wrappingSum(param->second, operand.value), 8);
 }
 
 Ref FunctionDecoder::sourcePredicate(const Operand& operand) {
@@ -328,7 +328,7 @@ AddressOperand FunctionDecoder::address(const Operand& operand, Space space) {
     return result;
   }
   if (base.kind == Operand::Kind::integer) {
-    result.imm += base.value;
+    result.imm = wrappingSum(result.imm, base.value);
     result.a = context_.constants.value(0, 8);
     result.resolver = space == Space::shared  ? Resolver::shared0
                       : space == Space::local ? Resolver::local0
@@ -350,18 +350,18 @@ AddressOperand FunctionDecoder::address(const Operand& operand, Space space) {
       result.resolver = Resolver::shared8;
     } else {
       auto common = context_.common_shared.find(base.symbol);
-      result.imm +=
-          common != context_.common_shared.end() ? common->second : shared_offsets_.at(base.symbol);
+      result.imm = wrappingSum(result.imm, common != context_.common_shared.end()
+                                               ? common->second
+                                               : shared_offsets_.at(base.symbol));
       result.resolver = Resolver::shared0;
     }
   } else if (localOffset(base.symbol, offset)) {
-    result.imm += offset;
+    result.imm = wrappingSum(result.imm, offset);
     result.resolver = Resolver::frame0;
   } else if (auto param = param_offsets_.find(base.symbol); param != param_offsets_.end()) {
-    result.imm += param->second;
+    result.imm = wrappingSum(result.imm, param->second);
     result.resolver = Resolver::param0;
-    if (result.imm < 0 || result.imm + 16 > 32764 + 64)
-      invalid("A parameter's offset is out of range.");
+    if (result.imm < 0 || result.imm > 32764 + 48) invalid("A parameter's offset is out of range.");
     uint64_t end = static_cast<uint64_t>(operand.value);
     if (operand.value < 0 || end >= symbol.bytes)
       invalid("The offset is outside of the parameter.");

@@ -201,9 +201,11 @@ void Parser::parseInitialValue(Symbol& symbol, uint64_t& offset) {
     }
     while (parentheses > 0 || token_.is('+') || token_.is('-')) {
       if (accept('+'))
-        address.addend += parsePrimary(0);
+        address.addend =
+            wrap(static_cast<uint64_t>(address.addend) + static_cast<uint64_t>(parsePrimary(0)));
       else if (accept('-'))
-        address.addend -= parsePrimary(0);
+        address.addend =
+            wrap(static_cast<uint64_t>(address.addend) - static_cast<uint64_t>(parsePrimary(0)));
       else if (parentheses-- > 0)
         expect(')');
     }
