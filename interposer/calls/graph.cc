@@ -206,6 +206,8 @@ class ClientGraphHost final : public graph::Host {
     FARWARP_TRY(scope.enter(kNeedsInit | kNeedsContext));
     auto made = std::make_shared<MadeExec>();
     if (exec.graph->has<graph::HostParams>()) {
+      // The calls that its nodes stand for have none for a condition.
+      if (exec.graph->has<graph::ConditionalParams>()) return CUDA_ERROR_NOT_SUPPORTED;
       uint64_t id = 0;
       FARWARP_TRY(scope.create(wire::HandleType::graphExec, id));
       made->replayed = true;

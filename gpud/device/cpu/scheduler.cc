@@ -26,6 +26,20 @@ std::shared_ptr<Stream> Scheduler::createStream(const std::shared_ptr<StreamGrou
   return stream;
 }
 
+std::shared_ptr<Stream> Scheduler::createGate() {
+  auto gate = std::make_shared<Stream>(StreamKind::non_blocking);
+  gate->submitted_ = 1;
+  return gate;
+}
+
+void Scheduler::openGate(const std::shared_ptr<Stream>& gate) {
+  Lock lock(mutex_);
+  gate->done_ = 1;
+  if (gate->host_waiters_ != 0) gate->progress_.notify_all();
+  const auto waiting = std::exchange(gate->waiting_, {});
+  for (const auto& stream : waiting) dispatch(stream);
+}
+
 void Scheduler::closeStream(const std::shared_ptr<Stream>& stream) {
   Lock lock(mutex_);
   stream->closed_ = true;

@@ -74,6 +74,11 @@ class Scheduler {
   // The stream takes no more work; what is queued still runs.
   void closeStream(const std::shared_ptr<Stream>& stream);
 
+  // A stream in no group with one item that is not run but opened: what must wait until some work
+  // has queued further work waits for Mark{gate, 1}.
+  static std::shared_ptr<Stream> createGate();
+  void openGate(const std::shared_ptr<Stream>& gate);
+
   // Queues `work` behind all that is in `stream`, behind `after`, and behind what the rules of the
   // default stream ask for. `brief` work runs at once on the calling thread when nothing is in its
   // way.
