@@ -157,6 +157,19 @@ void Context::synchronize() {
   driver_.scheduler().wait(*streams_);
 }
 
+Mark Context::everything(Work work) {
+  Scheduler& scheduler = driver_.scheduler();
+  std::vector<Mark> all = scheduler.tail(*streams_);
+  const auto stream = createStream(StreamKind::non_blocking);
+  const Mark mark = scheduler.submit(stream, std::move(work), std::move(all));
+  scheduler.closeStream(stream);
+  return mark;
+}
+
+void Context::hold(const Mark& mark) {
+  driver_.scheduler().hold(*streams_, mark);
+}
+
 bool Context::idle() {
   return driver_.scheduler().idle(*streams_);
 }

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <unordered_set>
+#include <utility>
 
 #include "driver/host_object.h"
 #include "driver/linked_image.h"
+#include "gpud/device/cpu/device_runtime.h"
 #include "gpud/device/cpu/driver.h"
 #include "gpud/device/cpu/ptx/check.h"
 
@@ -168,6 +170,12 @@ CUresult Linker::define(Text text) {
 
 // Links the members of libraries that define what is wanted, and what these want in turn.
 CUresult Linker::takeMembers() {
+  if (std::exchange(has_runtime_, true) == false) {
+    // The last library: what the program brings goes before.
+    Member& runtime = members_.emplace_back();
+    CUresult r = parse(std::string(kDeviceRuntime), "device runtime", runtime.texts);
+    if (r != CUDA_SUCCESS) return r;
+  }
   std::unordered_set<std::string> wanted, have;
   const auto note = [&](const Text& text) {
     wanted.insert(text.symbols.wanted.begin(), text.symbols.wanted.end());

@@ -66,6 +66,7 @@ class Linker {
   size_t input_bytes_ = 0;
   std::vector<Text> texts_;
   std::vector<Member> members_;
+  bool has_runtime_ = false;  // the device runtime is among the members
   std::unordered_map<std::string, size_t> defined_;  // strong symbols, by the text that has them
   std::vector<std::byte> image_;
 };

@@ -37,6 +37,7 @@ enum class StreamKind : uint8_t {
 struct StreamGroup {
   std::shared_ptr<Stream> legacy;
   std::vector<std::shared_ptr<Stream>> others;
+  std::vector<Mark> after;  // what all work that is queued from now on waits for
 };
 
 // Created by Scheduler::createStream. Its members belong to the scheduler.
@@ -91,6 +92,10 @@ class Scheduler {
   std::vector<Mark> tail(const std::shared_ptr<Stream>& stream);
   bool done(std::span<const Mark> marks);
   void wait(std::span<const Mark> marks);
+  // All that is queued now in all streams of the group.
+  std::vector<Mark> tail(StreamGroup& group);
+  // What is queued in the group from now on, also in streams to come, waits for `mark`.
+  void hold(StreamGroup& group, const Mark& mark);
   // Waits for all that is queued now in all streams of the group.
   void wait(StreamGroup& group);
   // True when nothing is queued or running in the group.
