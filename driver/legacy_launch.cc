@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "driver/graph/host.h"
+#include "driver_calls_gen.h"
 #include "graph_calls_gen.h"
 
 namespace farwarp::graph {
