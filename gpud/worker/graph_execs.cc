@@ -158,6 +158,7 @@ CUresult GraphExec::buildGraph(const std::vector<wire::GraphNode>& nodes, CUgrap
     if (child != nullptr) driver.cuGraphDestroy(child);
     if (result != CUDA_SUCCESS || !sane) return result;
     if (node.kind == NodeKind::conditional) {
+      if (params.conditional.phGraph_out == nullptr) return CUDA_ERROR_UNKNOWN;
       for (const wire::GraphNode& body : node.nodes) {
         result = buildGraph(body.nodes, params.conditional.phGraph_out[body.index], nullptr, sane);
         if (result != CUDA_SUCCESS || !sane) return result;

@@ -247,6 +247,8 @@ class ClientGraphHost final : public graph::Host {
     auto& made = *static_cast<MadeExec*>(exec.made.get());
     if (image == made.image) {
       for (const Node* node : changed) sent.push_back(std::move(nodes[node->index]));
+    } else if (exec.graph->has<graph::ConditionalParams>()) {
+      return CUDA_ERROR_NOT_SUPPORTED;  // what is inside of these nodes stays as it is
     } else {
       // The layout is another, so every node that may use it is.
       for (wire::GraphNode& node : nodes) {
