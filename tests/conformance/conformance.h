@@ -43,9 +43,11 @@ inline std::string note(const char* call, CUresult result) {
 inline bool realDriver() {
   return std::getenv("FARWARP_CONFORMANCE_REAL_DRIVER") != nullptr;
 }
-#define EXPECT_BAD_HANDLE(call, error)           \
-  do {                                           \
-    if (!realDriver()) EXPECT_CUDA(call, error); \
+#define EXPECT_BAD_HANDLE(call, error) \
+  do {                                 \
+    if (!realDriver()) {               \
+      EXPECT_CUDA(call, error);        \
+    }                                  \
   } while (false)
 
 // Each test runs in a context of its own.
