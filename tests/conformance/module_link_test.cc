@@ -202,7 +202,8 @@ TEST_F(ModuleLinkTest, EveryKindOfInput) {
     end();
     loadAndRun(image);
   }
-  // A finished image may be an input again.
+  // What the CPU device has linked may be an input again; machine code may not.
+  if (realDriver()) return;
   begin();
   EXPECT_OK(add(CU_JIT_INPUT_PTX, kKernel));
   EXPECT_OK(add(CU_JIT_INPUT_PTX, kDefinitions));
@@ -307,7 +308,7 @@ TEST_F(ModuleLinkTest, UndefinedSymbolsFailTheLink) {
 TEST_F(ModuleLinkTest, WhatIsNoInputIsRefused) {
   const std::string junk(200, 'x');
   begin();
-  EXPECT_CUDA(add(CU_JIT_INPUT_PTX, junk), CUDA_ERROR_INVALID_IMAGE);
+  EXPECT_CUDA(add(CU_JIT_INPUT_PTX, junk), CUDA_ERROR_INVALID_PTX);
   EXPECT_CUDA(add(CU_JIT_INPUT_FATBINARY, junk), CUDA_ERROR_INVALID_IMAGE);
   EXPECT_CUDA(add(CU_JIT_INPUT_OBJECT, junk), CUDA_ERROR_INVALID_IMAGE);
   EXPECT_CUDA(add(CU_JIT_INPUT_LIBRARY, junk), CUDA_ERROR_INVALID_IMAGE);

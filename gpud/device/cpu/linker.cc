@@ -58,6 +58,9 @@ CUresult Linker::add(CUjitInputType type, std::span<const std::byte> data, std::
     case CU_JIT_INPUT_PTX:
     case CU_JIT_INPUT_FATBINARY:
       result = readImageInto(data, name, texts);
+      if (type == CU_JIT_INPUT_PTX && result == CUDA_ERROR_INVALID_IMAGE) {
+        result = CUDA_ERROR_INVALID_PTX;
+      }
       break;
     case CU_JIT_INPUT_OBJECT:
       result = readObject(data, name, texts);

@@ -134,7 +134,9 @@ void Builder::collectFunctions(ProgramContext& context) {
   for (size_t k = 0; k < module.functions.size(); ++k) {
     const ast::Function& function = module.functions[k];
     auto [found, fresh] = context.function_of.try_emplace(function.name, static_cast<int>(k));
-    if (!fresh && !module.functions[found->second].is_defined) found->second = static_cast<int>(k);
+    const ast::Function& other = module.functions[found->second];
+    const bool gives_way = !other.is_defined || (other.is_weak && !function.is_weak);
+    if (!fresh && gives_way && function.is_defined) found->second = static_cast<int>(k);
     code.functions.emplace_back().index = static_cast<uint32_t>(k);
   }
   for (const auto& [alias, target] : module.aliases) {
