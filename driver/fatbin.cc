@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "driver/linked_image.h"
+
 namespace farwarp {
 namespace {
 
@@ -180,11 +182,28 @@ uint32_t cubinArchitecture(std::span<const std::byte> elf) {
   return new_abi ? header.e_flags >> 8 & 0xff : header.e_flags & 0xff;
 }
 
+CUresult readLinked(std::span<const std::span<const std::byte>> parts, ModuleImage& out,
+                    std::string* why) {
+  out.form = ImageForm::linked;
+  for (const auto& part : parts) {
+    ModuleImage read;
+    if (part.size() > EI_CLASS && isElf(part.data())) {
+      return refuse(why, "A part of a linked image is no PTX.");
+    }
+    if (CUresult r = readImage(part, read, why); r != CUDA_SUCCESS) return r;
+    out.relocatable.push_back(std::move(read.entries));
+  }
+  return CUDA_SUCCESS;
+}
+
 CUresult readCubin(std::span<const std::byte> bytes, ModuleImage& out, std::string* why) {
   const uint64_t size = elfBytes(bytes.data(), bytes.size());
   if (size == 0) return refuse(why, "The image is an ELF file, but not a sound cubin.");
   out.form = ImageForm::cubin;
   out.bytes = bytes.first(size);
+  if (const auto parts = linkedParts(out.bytes); !parts.empty()) {
+    return readLinked(parts, out, why);
+  }
   ImageEntry entry;
   entry.kind = ImageKind::cubin;
   entry.sm = cubinArchitecture(out.bytes);

@@ -41,13 +41,15 @@ struct ImageEntry {
   std::span<const std::byte> whole;    // the entry with its header; empty when not from a fatbin
 };
 
-enum class ImageForm : uint8_t { fatbin, cubin, ptx_text };
+enum class ImageForm : uint8_t { fatbin, cubin, ptx_text, linked };
 
 struct ModuleImage {
   ImageForm form = ImageForm::fatbin;
   std::span<const std::byte> bytes;  // fatbin from its header, ELF, or text without the final NUL
-  std::vector<ImageEntry> entries;   // exactly one for a bare cubin or PTX text
-  // The relocatable fatbins behind a version 2 wrapper (nvcc -rdc=true); else empty.
+  // Exactly one for a bare cubin or PTX text, none for a linked image.
+  std::vector<ImageEntry> entries;
+  // What a device that runs PTX links: the relocatable fatbins behind a version 2 wrapper (nvcc
+  // -rdc=true), or the parts of a linked image (driver/linked_image.h); else empty.
   std::vector<std::vector<ImageEntry>> relocatable;
 };
 

@@ -143,6 +143,20 @@ bool batch(Archive& archive, GraphNode& node) {
 }
 
 template <typename Archive>
+bool conditional(Archive& archive, GraphNode& node) {
+  if (!all(archive, node.context, node.condition, node.condition_default, node.condition_flags,
+           node.condition_type) ||
+      node.condition_type > CU_GRAPH_COND_TYPE_SWITCH || !archive.nodes(node.nodes) ||
+      node.nodes.empty() || node.nodes.size() > kConditionalBodiesMax) {
+    return false;
+  }
+  for (const GraphNode& body : node.nodes) {
+    if (body.kind != NodeKind::child) return false;
+  }
+  return true;
+}
+
+template <typename Archive>
 bool one(Archive& archive, GraphNode& node) {
   if (!all(archive, node.index, node.kind) || !flag(archive, node.enabled) ||
       !edges(archive, node.edges)) {
@@ -167,6 +181,8 @@ bool one(Archive& archive, GraphNode& node) {
       return archive.nodes(node.nodes);
     case NodeKind::batch:
       return batch(archive, node);
+    case NodeKind::conditional:
+      return conditional(archive, node);
   }
   return false;
 }

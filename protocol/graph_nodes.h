@@ -17,6 +17,7 @@ inline constexpr size_t kGraphNodesMax = 1u << 18;  // of one message, child gra
 inline constexpr uint32_t kGraphDepthMax = 16;      // child graphs within child graphs
 inline constexpr uint32_t kNodeAttributesMax = 32;
 inline constexpr uint32_t kNodeOperationsMax = 256;
+inline constexpr size_t kConditionalBodiesMax = 1024;
 inline constexpr uint64_t kGraphBytesMax = 256u << 20;  // encoded
 
 enum class NodeKind : uint8_t {
@@ -28,6 +29,7 @@ enum class NodeKind : uint8_t {
   eventWait = 5,
   child = 6,
   batch = 7,
+  conditional = 8,
 };
 
 struct NodeEdge {
@@ -97,7 +99,14 @@ struct GraphNode {
   std::vector<NodeOperation> operations;
   uint32_t flags = 0;
 
-  std::vector<GraphNode> nodes;  // of a child graph
+  // conditional: `condition` is the client's handle, which kernels' parameters hold. The kinds of
+  // conditional nodes are CUDA's.
+  uint64_t condition = 0;
+  uint32_t condition_default = 0;
+  uint32_t condition_flags = 0;
+  uint8_t condition_type = 0;
+
+  std::vector<GraphNode> nodes;  // of a child graph; of a conditional node: a child node per body
 };
 
 [[nodiscard]] std::vector<std::byte> encodeGraphNodes(const std::vector<GraphNode>& nodes);

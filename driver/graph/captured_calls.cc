@@ -412,6 +412,22 @@ bool cuCtxSynchronize_v2(Host& host, CUresult& result, CUcontext context) {
   result = host.state.captures.useContext(context);
   return result != CUDA_SUCCESS;
 }
+bool cuCtxRecordEvent(Host& host, CUresult& result, CUcontext context, CUevent event) {
+  if (captured::cuCtxSynchronize_v2(host, result, context)) return true;
+  std::lock_guard lock(host.state.mutex);
+  host.state.captures.forget(event);  // it means this recording now
+  return false;
+}
+bool cuCtxWaitEvent(Host& host, CUresult& result, CUcontext context, CUevent event) {
+  {
+    std::lock_guard lock(host.state.mutex);
+    if (host.state.captures.find(event) != nullptr) {
+      result = CUDA_ERROR_CAPTURED_EVENT;
+      return true;
+    }
+  }
+  return captured::cuCtxSynchronize_v2(host, result, context);
+}
 
 }  // namespace captured
 }  // namespace farwarp::graph

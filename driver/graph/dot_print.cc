@@ -32,6 +32,8 @@ const char* nameOf(CUgraphNodeType type) {
       return "MEM_FREE";
     case CU_GRAPH_NODE_TYPE_BATCH_MEM_OP:
       return "BATCH_MEM_OP";
+    case CU_GRAPH_NODE_TYPE_CONDITIONAL:
+      return "CONDITIONAL";
     default:
       return "UNKNOWN";
   }
@@ -59,6 +61,13 @@ void printParams(std::FILE* out, const Node& node, unsigned flags) {
     std::fprintf(out, "\\n%#llx: %zu x %zu of %u bytes, value %u", fill->fill.dst, fill->fill.width,
                  fill->fill.height, fill->fill.elementSize, fill->fill.value);
   }
+  if (const auto* conditional = node.as<ConditionalParams>();
+      conditional != nullptr && wants(flags, CU_GRAPH_DEBUG_DOT_FLAGS_CONDITIONAL_NODE_PARAMS)) {
+    constexpr const char* kTypes[] = {"IF", "WHILE", "SWITCH"};
+    std::fprintf(out, "\\n%s, %zu bodies, handle %#llx", kTypes[conditional->type],
+                 conditional->bodies.size(),
+                 static_cast<unsigned long long>(conditional->condition->handle));
+  }
   if (wants(flags, CU_GRAPH_DEBUG_DOT_FLAGS_HANDLES)) {
     std::fprintf(out, "\\nnode %p", static_cast<const void*>(node.handle));
   }
@@ -81,8 +90,8 @@ void print(std::FILE* out, const Graph& graph, unsigned flags, unsigned& number,
     }
   }
   for (const auto& node : graph.nodes) {
-    if (const auto* child = node->as<ChildParams>()) {
-      print(out, *child->graph, flags, number, "subgraph");
+    for (const auto& inner : graphsIn(*node->params)) {
+      print(out, *inner, flags, number, "subgraph");
     }
   }
   std::fprintf(out, "}\n");

@@ -1,4 +1,5 @@
 // Executable graphs: made, changed, launched, ended.
+#include <algorithm>
 #include <cstring>
 #include <unordered_map>
 
@@ -19,15 +20,65 @@ CUresult findExec(Host& host, CUgraphExec handle, std::shared_ptr<Exec>& exec) {
   return exec != nullptr ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
-// True when the graph and its child graphs have no cycle.
+// True when the graph and those inside of it have no cycle.
 bool wellFormed(const Graph& graph) {
   std::vector<Node*> ordered;
   if (!graph.order(ordered)) return false;
   for (const Node* node : ordered) {
-    const auto* child = node->as<ChildParams>();
-    if (child != nullptr && !wellFormed(*child->graph)) return false;
+    for (const auto& inner : graphsIn(*node->params)) {
+      if (!wellFormed(*inner)) return false;
+    }
   }
   return true;
+}
+
+// The conditions that the conditional nodes of a graph ask, those of inner graphs included.
+void collectConditions(const Graph& graph, std::vector<const Conditional*>& asked) {
+  for (const auto& node : graph.nodes) {
+    if (const auto* conditional = node->as<ConditionalParams>()) {
+      asked.push_back(conditional->condition.get());
+    }
+    for (const auto& inner : graphsIn(*node->params)) collectConditions(*inner, asked);
+  }
+}
+
+// What is inside of a conditional node: kinds of nodes that a device can run by itself, and kernels
+// of one context.
+bool fitsBody(const Graph& body, CUcontext context) {
+  for (const auto& node : body.nodes) {
+    if (const auto* kernel = node->as<KernelParams>()) {
+      if (kernel->context != nullptr && kernel->context != context) return false;
+    } else if (node->as<CopyParams>() == nullptr && node->as<FillParams>() == nullptr &&
+               node->as<EmptyParams>() == nullptr && graphsIn(*node->params).empty()) {
+      return false;
+    }
+    for (const auto& inner : graphsIn(*node->params)) {
+      if (!fitsBody(*inner, context)) return false;
+    }
+  }
+  return true;
+}
+
+CUgraphInstantiateResult checkConditionals(const Graph& graph) {
+  std::vector<const Conditional*> asked;
+  collectConditions(graph, asked);
+  for (const auto& condition : graph.conditionals) {
+    if (std::count(asked.begin(), asked.end(), condition.get()) != 1) {
+      return CUDA_GRAPH_INSTANTIATE_CONDITIONAL_HANDLE_UNUSED;
+    }
+  }
+  for (const auto& node : graph.nodes) {
+    const auto* conditional = node->as<ConditionalParams>();
+    for (const auto& inner : graphsIn(*node->params)) {
+      if (conditional != nullptr && !fitsBody(*inner, conditional->condition->context)) {
+        return CUDA_GRAPH_INSTANTIATE_NODE_OPERATION_NOT_SUPPORTED;
+      }
+      if (const auto why = checkConditionals(*inner); why != CUDA_GRAPH_INSTANTIATE_SUCCESS) {
+        return why;
+      }
+    }
+  }
+  return CUDA_GRAPH_INSTANTIATE_SUCCESS;
 }
 
 CUresult instantiate(Host& host, CUgraphExec* out, CUgraph handle, uint64_t flags,
@@ -50,6 +101,9 @@ CUresult instantiate(Host& host, CUgraphExec* out, CUgraph handle, uint64_t flag
       why = CUDA_GRAPH_INSTANTIATE_INVALID_STRUCTURE;
       return CUDA_ERROR_INVALID_VALUE;
     }
+    why = checkConditionals(*graph);
+    if (why != CUDA_GRAPH_INSTANTIATE_SUCCESS) return CUDA_ERROR_INVALID_VALUE;
+    why = CUDA_GRAPH_INSTANTIATE_ERROR;
     exec->setGraph(graph->clone());
     exec->graph->user_objects = graph->user_objects;
   }
@@ -80,6 +134,37 @@ bool sameDependencies(const Node& a, const Node& b) {
   return true;
 }
 
+// True when nothing inside of a conditional node is different. What CUDA lets an update change
+// there is not taken over.
+bool sameBodies(const ConditionalParams& a, const ConditionalParams& b);
+
+bool sameGraph(const Graph& a, const Graph& b) {
+  if (a.nodes.size() != b.nodes.size()) return false;
+  for (size_t i = 0; i < a.nodes.size(); ++i) {
+    const Node& mine = *a.nodes[i];
+    const Node& other = *b.nodes[i];
+    if (!sameDependencies(mine, other) || mine.params->index() != other.params->index()) {
+      return false;
+    }
+    if (const auto* conditional = mine.as<ConditionalParams>()) {
+      if (!sameBodies(*conditional, *other.as<ConditionalParams>())) return false;
+    } else if (mine.params != other.params && !same(*mine.params, *other.params)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+bool sameBodies(const ConditionalParams& a, const ConditionalParams& b) {
+  if (a.condition != b.condition || a.type != b.type || a.bodies.size() != b.bodies.size()) {
+    return false;
+  }
+  for (size_t i = 0; i < a.bodies.size(); ++i) {
+    if (!sameGraph(*a.bodies[i], *b.bodies[i])) return false;
+  }
+  return true;
+}
+
 // What CUDA does not let an update change.
 CUgraphExecUpdateResult compareParams(const Node& old_node, const Node& new_node) {
   if (const auto* before = old_node.as<CopyParams>()) {
@@ -103,6 +188,11 @@ CUgraphExecUpdateResult compareParams(const Node& old_node, const Node& new_node
     if (before->shape.cooperative != after->shape.cooperative) {
       return CU_GRAPH_EXEC_UPDATE_ERROR_ATTRIBUTES_CHANGED;
     }
+  }
+  if (const auto* before = old_node.as<ConditionalParams>()) {
+    return sameBodies(*before, *new_node.as<ConditionalParams>())
+               ? CU_GRAPH_EXEC_UPDATE_SUCCESS
+               : CU_GRAPH_EXEC_UPDATE_ERROR_NOT_SUPPORTED;
   }
   if (old_node.as<AllocParams>() != nullptr || old_node.as<FreeParams>() != nullptr) {
     return same(*old_node.params, *new_node.params) ? CU_GRAPH_EXEC_UPDATE_SUCCESS
@@ -149,6 +239,8 @@ void takeOver(const Graph& graph, Exec& exec, std::vector<Node*>& changed) {
     const SharedParams& given = graph.nodes[i]->params;
     if (const auto* child = std::get_if<ChildParams>(given.get())) {
       mine.params = share(ChildParams{child->graph->clone()});
+    } else if (std::holds_alternative<ConditionalParams>(*given)) {
+      continue;  // compared equal
     } else if (mine.params == given || same(*mine.params, *given)) {
       continue;
     } else {

@@ -20,8 +20,28 @@ CUgraphNodeType typeOf(const Params& params) {
     CUgraphNodeType operator()(const AllocParams&) { return CU_GRAPH_NODE_TYPE_MEM_ALLOC; }
     CUgraphNodeType operator()(const FreeParams&) { return CU_GRAPH_NODE_TYPE_MEM_FREE; }
     CUgraphNodeType operator()(const BatchParams&) { return CU_GRAPH_NODE_TYPE_BATCH_MEM_OP; }
+    CUgraphNodeType operator()(const ConditionalParams&) { return CU_GRAPH_NODE_TYPE_CONDITIONAL; }
   };
   return std::visit(Visitor(), params);
+}
+
+std::span<const std::shared_ptr<Graph>> graphsIn(const Params& params) {
+  if (const auto* child = std::get_if<ChildParams>(&params)) return {&child->graph, 1};
+  if (const auto* node = std::get_if<ConditionalParams>(&params)) return node->bodies;
+  return {};
+}
+
+const Graph* ConditionalParams::chosen(unsigned value) const {
+  switch (type) {
+    case CU_GRAPH_COND_TYPE_IF:
+      if (value == 0) return bodies.size() > 1 ? bodies[1].get() : nullptr;
+      return bodies[0].get();
+    case CU_GRAPH_COND_TYPE_WHILE:
+      return value != 0 ? bodies[0].get() : nullptr;
+    case CU_GRAPH_COND_TYPE_SWITCH:
+      return value < bodies.size() ? bodies[value].get() : nullptr;
+  }
+  return nullptr;
 }
 
 namespace {
@@ -147,15 +167,18 @@ bool Graph::order(std::vector<Node*>& ordered) const {
 std::shared_ptr<Graph> Graph::clone() const {
   auto copy = std::make_shared<Graph>();
   copy->nodes.reserve(nodes.size());
+  copy->conditionals = conditionals;
   for (const auto& node : nodes) {
     SharedParams params = node->params;
-    std::shared_ptr<Graph> child;
     if (const auto* nested = node->as<ChildParams>()) {
-      child = nested->graph->clone();
-      params = std::make_shared<const Params>(ChildParams{child});
+      params = std::make_shared<const Params>(ChildParams{nested->graph->clone()});
+    } else if (const auto* conditional = node->as<ConditionalParams>()) {
+      ConditionalParams cloned{conditional->condition, conditional->type, {}};
+      for (const auto& body : conditional->bodies) cloned.bodies.push_back(body->clone());
+      params = std::make_shared<const Params>(std::move(cloned));
     }
     Node* made = copy->add(std::move(params), {});
-    if (child != nullptr) child->owner = made;
+    for (const auto& inner : graphsIn(*made->params)) inner->owner = made;
     made->enabled = node->enabled;
     made->original = node->handle;
   }

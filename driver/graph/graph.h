@@ -6,6 +6,7 @@
 
 #include <cuda.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -55,6 +56,24 @@ struct ChildParams {
   std::shared_ptr<Graph> graph;  // belongs to the node
 };
 
+// What a conditional handle stands for: a value that kernels set and a conditional node asks.
+struct Conditional {
+  CUgraphConditionalHandle handle = 0;
+  CUcontext context = nullptr;
+  unsigned default_value = 0;
+  unsigned flags = 0;              // CU_GRAPH_COND_ASSIGN_DEFAULT
+  std::atomic<unsigned> value{0};  // where the graph runs in this process
+};
+
+struct ConditionalParams {
+  std::shared_ptr<Conditional> condition;
+  CUgraphConditionalNodeType type = CU_GRAPH_COND_TYPE_IF;
+  std::vector<std::shared_ptr<Graph>> bodies;  // belong to the node
+
+  // The body that runs for a value of the condition; null when none does.
+  const Graph* chosen(unsigned value) const;
+};
+
 struct EmptyParams {};
 
 struct EventParams {
@@ -80,12 +99,15 @@ struct BatchParams {
   std::vector<CUstreamBatchMemOpParams> operations;
 };
 
-using Params = std::variant<KernelParams, CopyParams, FillParams, HostParams, ChildParams,
-                            EmptyParams, EventParams, AllocParams, FreeParams, BatchParams>;
+using Params =
+    std::variant<KernelParams, CopyParams, FillParams, HostParams, ChildParams, EmptyParams,
+                 EventParams, AllocParams, FreeParams, BatchParams, ConditionalParams>;
 // Never changed once a node has it, so that a launch may hold on to it.
 using SharedParams = std::shared_ptr<const Params>;
 
 [[nodiscard]] CUgraphNodeType typeOf(const Params& params);
+// The graphs inside of a node: a child graph, or the bodies of a conditional node.
+[[nodiscard]] std::span<const std::shared_ptr<Graph>> graphsIn(const Params& params);
 // True when they certainly do the same.
 [[nodiscard]] bool same(const Params& a, const Params& b);
 
@@ -107,7 +129,8 @@ struct Node {
   uint32_t index = 0;              // in Graph::nodes
   std::vector<Dependency> dependencies;
   std::vector<Node*> dependents;
-  std::vector<void*> shown_params;  // what cuGraphKernelNodeGetParams gave out
+  std::vector<void*> shown_params;    // what cuGraphKernelNodeGetParams gave out
+  std::vector<CUgraph> shown_bodies;  // what a conditional node's creation gave out
 
   template <typename T>
   const T* as() const {
@@ -122,6 +145,8 @@ class Graph {
   CUgraph handle = nullptr;
   Node* owner = nullptr;  // of a child graph: the node that it belongs to
   std::vector<std::unique_ptr<Node>> nodes;
+  // Made for nodes of this graph; a copy has the same ones.
+  std::vector<std::shared_ptr<Conditional>> conditionals;
   // References to user objects that go with the graph.
   std::vector<std::pair<std::shared_ptr<UserObject>, unsigned>> user_objects;
 
@@ -142,13 +167,13 @@ class Graph {
   // objects are not taken along.
   [[nodiscard]] std::shared_ptr<Graph> clone() const;
 
-  // True when the graph, or a child graph, has such a node.
+  // True when the graph, or a graph inside of it, has such a node.
   template <typename T>
   bool has() const {
     for (const auto& node : nodes) {
       if (node->as<T>() != nullptr) return true;
-      if (const auto* child = node->as<ChildParams>(); child != nullptr && child->graph->has<T>()) {
-        return true;
+      for (const auto& inner : graphsIn(*node->params)) {
+        if (inner->template has<T>()) return true;
       }
     }
     return false;

@@ -119,8 +119,10 @@ CUresult cuGraphClone(Host& host, CUgraph* out, CUgraph handle) {
   std::shared_ptr<Graph> graph;
   FARWARP_GRAPH_TRY(enterGraph(host, handle, lock, graph));
   if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  // Memory nodes cannot be copied.
-  if (graph->has<AllocParams>() || graph->has<FreeParams>()) return CUDA_ERROR_NOT_SUPPORTED;
+  // Memory nodes and conditional nodes cannot be copied.
+  if (graph->has<AllocParams>() || graph->has<FreeParams>() || graph->has<ConditionalParams>()) {
+    return CUDA_ERROR_NOT_SUPPORTED;
+  }
   const auto copy = graph->clone();
   copy->user_objects = graph->user_objects;
   if (!host.state.adopt(copy)) return CUDA_ERROR_OUT_OF_MEMORY;

@@ -91,6 +91,10 @@ class State {
   std::unordered_map<CUuserObject, std::shared_ptr<UserObject>> user_objects;
   uintptr_t nextHandle();
 
+  // By handle, as long as a graph has them.
+  std::unordered_map<CUgraphConditionalHandle, std::weak_ptr<Conditional>> conditionals;
+  std::shared_ptr<Conditional> findConditional(CUgraphConditionalHandle handle) const;
+
   // Memory of allocation nodes by address.
   std::unordered_map<CUdeviceptr, GraphMemory> memory;
   std::unordered_map<CUdevice, GraphMemoryPeaks> memory_peaks;

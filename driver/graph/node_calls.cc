@@ -14,7 +14,9 @@ CUresult makeChild(Host& host, const CUDA_CHILD_GRAPH_NODE_PARAMS& from, SharedP
   std::lock_guard lock(host.state.mutex);
   const auto graph = host.state.find(from.graph);
   if (graph == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  if (graph->has<AllocParams>() || graph->has<FreeParams>()) return CUDA_ERROR_NOT_SUPPORTED;
+  if (graph->has<AllocParams>() || graph->has<FreeParams>() || graph->has<ConditionalParams>()) {
+    return CUDA_ERROR_NOT_SUPPORTED;
+  }
   auto copy = graph->clone();
   copy->user_objects = graph->user_objects;
   to = share(ChildParams{std::move(copy)});
@@ -68,8 +70,8 @@ CUresult makeParams(Host& host, CUgraphNodeParams& from, SharedParams& to) {
     case CU_GRAPH_NODE_TYPE_BATCH_MEM_OP:
       return makeShared<BatchParams>(
           to, [&](BatchParams& made) { return makeBatch(host, from.memOp, made); });
-    // Conditional nodes and external semaphores.
     case CU_GRAPH_NODE_TYPE_CONDITIONAL:
+      return makeConditional(host, from.conditional, to);
     case CU_GRAPH_NODE_TYPE_EXT_SEMAS_SIGNAL:
     case CU_GRAPH_NODE_TYPE_EXT_SEMAS_WAIT:
       return CUDA_ERROR_NOT_SUPPORTED;
@@ -95,8 +97,12 @@ CUresult addNode(Host& host, CUgraphNode* out, CUgraph handle, const CUgraphNode
   FARWARP_GRAPH_TRY(findDependencies(host.state, *graph, dependencies, edges, count, behind));
   Node* node = graph->add(std::move(made), behind);
   if (node == nullptr) return CUDA_ERROR_OUT_OF_MEMORY;
-  if (const auto* child = node->as<ChildParams>()) child->graph->owner = node;
+  for (const auto& inner : graphsIn(*node->params)) inner->owner = node;
   host.state.adopt(node);
+  if (node->as<ConditionalParams>() != nullptr) {
+    for (const auto& body : graphsIn(*node->params)) node->shown_bodies.push_back(body->handle);
+    params.conditional.phGraph_out = node->shown_bodies.data();
+  }
   *out = node->handle;
   return CUDA_SUCCESS;
 }
@@ -112,9 +118,9 @@ CUresult setParams(Host& host, CUgraphNode handle, CUgraphNodeParams& params,
     if (node == nullptr) return CUDA_ERROR_INVALID_VALUE;
     type = typeOf(*node->params);
   }
-  // Memory nodes keep what they are.
+  // Memory nodes and conditional nodes keep what they are.
   if (type != params.type || type == CU_GRAPH_NODE_TYPE_MEM_ALLOC ||
-      type == CU_GRAPH_NODE_TYPE_MEM_FREE) {
+      type == CU_GRAPH_NODE_TYPE_MEM_FREE || type == CU_GRAPH_NODE_TYPE_CONDITIONAL) {
     return CUDA_ERROR_INVALID_VALUE;
   }
   SharedParams made;

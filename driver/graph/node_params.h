@@ -23,6 +23,11 @@ namespace farwarp::graph {
 [[nodiscard]] CUresult readAttributes(std::span<const CUlaunchAttribute> from,
                                       std::vector<CUlaunchAttribute>& to, LaunchShape& shape);
 
+// Bodies are made with the node, empty. CUDA_ERROR_INVALID_VALUE for a handle that is none, or that
+// a node asks already.
+[[nodiscard]] CUresult makeConditional(Host& host, const CUDA_CONDITIONAL_NODE_PARAMS& from,
+                                       SharedParams& to);
+
 // The memory is there from now on; its address is written to `from`.
 [[nodiscard]] CUresult makeAlloc(Host& host, CUDA_MEM_ALLOC_NODE_PARAMS_v2& from, SharedParams& to);
 [[nodiscard]] CUresult makeFree(Host& host, CUdeviceptr address, SharedParams& to);

@@ -53,7 +53,7 @@ bool State::adopt(const std::shared_ptr<Graph>& graph) {
 void State::adopt(Node* node, CUgraphNode handle) {
   node->handle = handle != nullptr ? handle : reinterpret_cast<CUgraphNode>(nextHandle());
   nodes_[node->handle] = node;
-  if (const auto* child = node->as<ChildParams>()) static_cast<void>(adopt(child->graph));
+  for (const auto& inner : graphsIn(*node->params)) static_cast<void>(adopt(inner));
 }
 
 void State::forget(Graph& graph) {
@@ -62,8 +62,13 @@ void State::forget(Graph& graph) {
 }
 
 void State::forget(Node& node) {
-  if (const auto* child = node.as<ChildParams>()) forget(*child->graph);
+  for (const auto& inner : graphsIn(*node.params)) forget(*inner);
   nodes_.erase(node.handle);
+}
+
+std::shared_ptr<Conditional> State::findConditional(CUgraphConditionalHandle handle) const {
+  const auto found = conditionals.find(handle);
+  return found == conditionals.end() ? nullptr : found->second.lock();
 }
 
 void State::sweepMemory() {
@@ -82,6 +87,7 @@ CUresult collectMemory(const Graph& graph, std::vector<std::pair<CUdeviceptr, bo
   for (const Node* node : ordered) {
     if (const auto* alloc = node->as<AllocParams>()) steps.emplace_back(alloc->address, true);
     if (const auto* free = node->as<FreeParams>()) steps.emplace_back(free->address, false);
+    // Bodies of conditional nodes have no memory nodes.
     if (const auto* child = node->as<ChildParams>()) {
       FARWARP_GRAPH_TRY(collectMemory(*child->graph, steps));
     }

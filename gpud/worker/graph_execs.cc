@@ -85,6 +85,9 @@ CUresult GraphExec::make(std::vector<wire::GraphNode> nodes, uint64_t image_byte
   result = driver.cuGraphCreate(&graph_, 0);
   if (result != CUDA_SUCCESS) return result;
   nodes_ = std::move(nodes);
+  result = makeConditions(nodes_, sane);
+  if (result != CUDA_SUCCESS || !sane) return result;
+  putConditions(nodes_);
   result = buildGraph(nodes_, graph_, &made_, sane);
   if (result != CUDA_SUCCESS || !sane) return result;
   sane = collectDownloads(nodes_);
@@ -97,6 +100,43 @@ CUresult GraphExec::make(std::vector<wire::GraphNode> nodes, uint64_t image_byte
     if (result != CUDA_SUCCESS) return result;
   }
   return CUDA_SUCCESS;
+}
+
+CUresult GraphExec::makeConditions(const std::vector<wire::GraphNode>& nodes, bool& sane) {
+  for (const wire::GraphNode& node : nodes) {
+    if (node.kind == NodeKind::conditional) {
+      for (size_t i = 0; i < node.nodes.size(); ++i) sane = sane && node.nodes[i].index == i;
+      auto [made, fresh] = conditions_.try_emplace(node.condition, 0);
+      sane = sane && fresh;
+      if (!sane) return CUDA_ERROR_INVALID_VALUE;
+      CUcontext context = nullptr;
+      CUresult result = contextOf(node.context, context);
+      if (result == CUDA_SUCCESS) {
+        result = session_.driver().cuGraphConditionalHandleCreate(
+            &made->second, graph_, context, node.condition_default, node.condition_flags);
+      }
+      if (result != CUDA_SUCCESS) return result;
+    }
+    const CUresult result = makeConditions(node.nodes, sane);
+    if (result != CUDA_SUCCESS || !sane) return result;
+  }
+  return CUDA_SUCCESS;
+}
+
+// A parameter of eight bytes that is one of the client's handles; these look like nothing else.
+void GraphExec::putConditions(std::vector<wire::GraphNode>& nodes) const {
+  if (conditions_.empty()) return;
+  for (wire::GraphNode& node : nodes) {
+    putConditions(node.nodes);
+    for (size_t at = 0; at + sizeof(uint64_t) <= node.params.size(); at += sizeof(uint64_t)) {
+      uint64_t value = 0;
+      std::memcpy(&value, node.params.data() + at, sizeof value);
+      const auto found = conditions_.find(value);
+      if (found != conditions_.end()) {
+        std::memcpy(node.params.data() + at, &found->second, sizeof found->second);
+      }
+    }
+  }
 }
 
 CUresult GraphExec::buildGraph(const std::vector<wire::GraphNode>& nodes, CUgraph graph,
@@ -117,6 +157,13 @@ CUresult GraphExec::buildGraph(const std::vector<wire::GraphNode>& nodes, CUgrap
     }
     if (child != nullptr) driver.cuGraphDestroy(child);
     if (result != CUDA_SUCCESS || !sane) return result;
+    if (node.kind == NodeKind::conditional) {
+      if (params.conditional.phGraph_out == nullptr) return CUDA_ERROR_UNKNOWN;
+      for (const wire::GraphNode& body : node.nodes) {
+        result = buildGraph(body.nodes, params.conditional.phGraph_out[body.index], nullptr, sane);
+        if (result != CUDA_SUCCESS || !sane) return result;
+      }
+    }
     for (const CUlaunchAttribute& attribute : node.attributes) {
       result = driver.cuGraphKernelNodeSetAttribute(mine, attribute.id, &attribute.value);
       if (result != CUDA_SUCCESS) return result;
@@ -168,6 +215,12 @@ CUresult GraphExec::fillParams(const wire::GraphNode& node, CUgraphNodeParams& p
       return result;
     case NodeKind::batch:
       return fillBatch(node, params, sane);
+    case NodeKind::conditional:
+      params = emptyParams(CU_GRAPH_NODE_TYPE_CONDITIONAL);
+      params.conditional.handle = conditions_.at(node.condition);
+      params.conditional.type = static_cast<CUgraphConditionalNodeType>(node.condition_type);
+      params.conditional.size = static_cast<unsigned>(node.nodes.size());
+      return contextOf(node.context, params.conditional.ctx);
   }
   sane = false;
   return CUDA_ERROR_INVALID_VALUE;
@@ -264,8 +317,11 @@ CUresult GraphExec::update(std::vector<wire::GraphNode> nodes, uint64_t image_by
   const DriverTable& driver = session_.driver();
   CUresult result = makeImage(image_bytes);
   if (result != CUDA_SUCCESS) return result;
+  putConditions(nodes);
   for (wire::GraphNode& node : nodes) {
-    sane = sane && node.index < nodes_.size() && nodes_[node.index].kind == node.kind;
+    // What is inside of a conditional node stays as it is.
+    sane = sane && node.index < nodes_.size() && nodes_[node.index].kind == node.kind &&
+           node.kind != NodeKind::conditional;
     if (!sane) return CUDA_ERROR_INVALID_VALUE;
     CUgraphNodeParams params;
     CUgraph child = nullptr;

@@ -60,6 +60,10 @@ class GraphExec {
                                   bool& sane);
   [[nodiscard]] CUresult fillBatch(const wire::GraphNode& node, CUgraphNodeParams& params,
                                    bool& sane);
+  // Makes the driver's handles for the conditional nodes among `nodes`, and puts them into the
+  // parameters of kernels in place of the client's.
+  [[nodiscard]] CUresult makeConditions(const std::vector<wire::GraphNode>& nodes, bool& sane);
+  void putConditions(std::vector<wire::GraphNode>& nodes) const;
   [[nodiscard]] CUresult contextOf(uint64_t id, CUcontext& context);
   bool collectDownloads(const std::vector<wire::GraphNode>& nodes);
 
@@ -68,7 +72,8 @@ class GraphExec {
   CUgraph graph_ = nullptr;
   CUgraphExec exec_ = nullptr;
   std::vector<wire::GraphNode> nodes_;
-  std::vector<CUgraphNode> made_;  // the driver's, by position
+  std::vector<CUgraphNode> made_;                                      // the driver's, by position
+  std::unordered_map<uint64_t, CUgraphConditionalHandle> conditions_;  // by the client's
   std::vector<DeviceBox> downloads_;
   CUdeviceptr image_ = 0;
   uint64_t image_bytes_ = 0;

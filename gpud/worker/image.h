@@ -31,6 +31,7 @@ class Image {
   [[nodiscard]] CUresult check() const;
 
   const void* data() const { return bytes_.get(); }
+  uint64_t size() const { return size_; }
 
  private:
   std::unique_ptr<std::byte[]> bytes_;

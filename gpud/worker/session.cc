@@ -28,6 +28,7 @@ Session::Session(const DriverTable& driver, wire::UvEventPort& port, SessionCoun
           driver_, port,
           [this](uint64_t number, CUresult status) { return hostFunctionDue(number, status); }),
       meter_(makeKernelMeter(driver_, {counters.launches, counters.kernel_ns, counters.busy_ns})),
+      link_states_(driver_),
       over_promise_(nullptr) {
   auto over = kj::newPromiseAndFulfiller<void>();
   over_ = kj::mv(over.fulfiller);

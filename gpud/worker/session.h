@@ -19,6 +19,7 @@
 #include "gpud/worker/graph_execs.h"
 #include "gpud/worker/handle_table.h"
 #include "gpud/worker/host_functions.h"
+#include "gpud/worker/link_states.h"
 #include "gpud/worker/memory_map.h"
 #include "gpud/worker/output_capture.h"
 #include "gpud/worker/shared_memory.h"
@@ -100,6 +101,7 @@ class Session final : public wire::SessionHandler, public ReplyNews {
   Uploads& uploads() { return uploads_; }
   Downloads& downloads() { return downloads_; }
   GraphExecs& graphExecs() { return graph_execs_; }
+  LinkStates& linkStates() { return link_states_; }
   Waits& waits() { return waits_; }
   HostFunctions& hostFunctions() { return host_functions_; }
   KernelMeter& meter() { return *meter_; }
@@ -172,6 +174,7 @@ class Session final : public wire::SessionHandler, public ReplyNews {
   HostFunctions host_functions_;
   std::unique_ptr<KernelMeter> meter_;
   GraphExecs graph_execs_;
+  LinkStates link_states_;
 
   std::deque<Batch> log_;
   size_t log_bytes_ = 0;

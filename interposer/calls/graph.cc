@@ -206,6 +206,8 @@ class ClientGraphHost final : public graph::Host {
     FARWARP_TRY(scope.enter(kNeedsInit | kNeedsContext));
     auto made = std::make_shared<MadeExec>();
     if (exec.graph->has<graph::HostParams>()) {
+      // The calls that its nodes stand for have none for a condition.
+      if (exec.graph->has<graph::ConditionalParams>()) return CUDA_ERROR_NOT_SUPPORTED;
       uint64_t id = 0;
       FARWARP_TRY(scope.create(wire::HandleType::graphExec, id));
       made->replayed = true;
@@ -245,6 +247,8 @@ class ClientGraphHost final : public graph::Host {
     auto& made = *static_cast<MadeExec*>(exec.made.get());
     if (image == made.image) {
       for (const Node* node : changed) sent.push_back(std::move(nodes[node->index]));
+    } else if (exec.graph->has<graph::ConditionalParams>()) {
+      return CUDA_ERROR_NOT_SUPPORTED;  // what is inside of these nodes stays as it is
     } else {
       // The layout is another, so every node that may use it is.
       for (wire::GraphNode& node : nodes) {

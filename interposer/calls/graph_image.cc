@@ -35,7 +35,7 @@ wire::NodeOperation describeOperation(const CUstreamBatchMemOpParams& operation)
 
 CUresult GraphImage::describe(CallScope& scope, const graph::Graph& graph,
                               std::vector<wire::GraphNode>& nodes) {
-  FARWARP_TRY(collect(scope, graph));
+  FARWARP_TRY(collect(scope, graph, true));
   layOut();
   return encode(scope, graph, nodes);
 }
@@ -48,10 +48,11 @@ bool GraphImage::operator==(const GraphImage& other) const {
                     });
 }
 
-CUresult GraphImage::collect(CallScope& scope, const graph::Graph& graph) {
+CUresult GraphImage::collect(CallScope& scope, const graph::Graph& graph, bool certain) {
   for (const auto& node : graph.nodes) {
-    if (const auto* child = node->as<graph::ChildParams>()) {
-      FARWARP_TRY(collect(scope, *child->graph));
+    const bool inner_certain = certain && node->as<graph::ConditionalParams>() == nullptr;
+    for (const auto& inner : graph::graphsIn(*node->params)) {
+      FARWARP_TRY(collect(scope, *inner, inner_certain));
     }
     const auto* copy = node->as<graph::CopyParams>();
     if (copy == nullptr) continue;
@@ -62,6 +63,8 @@ CUresult GraphImage::collect(CallScope& scope, const graph::Graph& graph) {
       stretches_.push_back({begin, begin + request.from.span, true, 0});
     }
     if (!onHost(scope.client(), request.to)) continue;
+    // Whether the copy ran is not known here, so neither is whether the program's memory changed.
+    if (!certain) return CUDA_ERROR_NOT_SUPPORTED;
     const uint64_t begin = request.to.rows.address;
     stretches_.push_back({begin, begin + request.to.span, false, 0});
     if (node->enabled) written_.push_back(request);
@@ -144,6 +147,19 @@ CUresult GraphImage::encode(CallScope& scope, const graph::Node& node, wire::Gra
   } else if (const auto* child = node.as<graph::ChildParams>()) {
     to.kind = wire::NodeKind::child;
     return encode(scope, *child->graph, to.nodes);
+  } else if (const auto* conditional = node.as<graph::ConditionalParams>()) {
+    to.kind = wire::NodeKind::conditional;
+    to.context = idOf(conditional->condition->context);
+    to.condition = conditional->condition->handle;
+    to.condition_default = conditional->condition->default_value;
+    to.condition_flags = conditional->condition->flags;
+    to.condition_type = static_cast<uint8_t>(conditional->type);
+    for (const auto& body : conditional->bodies) {
+      wire::GraphNode& inner = to.nodes.emplace_back();
+      inner.index = static_cast<uint32_t>(to.nodes.size() - 1);
+      inner.kind = wire::NodeKind::child;
+      FARWARP_TRY(encode(scope, *body, inner.nodes));
+    }
   } else if (const auto* batch = node.as<graph::BatchParams>()) {
     to.kind = wire::NodeKind::batch;
     to.context = idOf(batch->context);

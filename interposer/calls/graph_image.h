@@ -44,7 +44,8 @@ class GraphImage {
   const std::vector<CopyRequest>& written() const { return written_; }
 
  private:
-  [[nodiscard]] CUresult collect(CallScope& scope, const graph::Graph& graph);
+  // `certain`: the graph's nodes run with every launch.
+  [[nodiscard]] CUresult collect(CallScope& scope, const graph::Graph& graph, bool certain);
   void layOut();
   [[nodiscard]] CUresult encode(CallScope& scope, const graph::Graph& graph,
                                 std::vector<wire::GraphNode>& nodes);

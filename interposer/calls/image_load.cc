@@ -4,24 +4,41 @@
 #include <cstring>
 #include <fstream>
 
+#include "driver/linked_image.h"
 #include "interposer/calls/body.h"
 
 namespace farwarp::client {
 namespace {
+
+// What a device that runs PTX links itself: the PTX of each part, as one image. Empty when the
+// device links nothing, or no part has PTX for it. A part without is not missed until a symbol is.
+std::vector<std::byte> packParts(const ModuleImage& image, const ImageTarget& target) {
+  if (target.takes_cubin) return {};
+  std::vector<std::vector<std::byte>> parts;
+  for (const auto& entries : image.relocatable) {
+    const ImageEntry* entry = chooseEntry(entries, target);
+    if (entry != nullptr) parts.push_back(packEntry(*entry));
+  }
+  if (parts.empty()) return {};
+  return packLinked(parts, target.sm);
+}
 
 CUresult chooseAndPack(CallScope& scope, const ModuleImage& image, const Device& device,
                        UploadImage& upload) {
   ImageTarget target;
   target.sm = device.sm();
   target.takes_cubin = !scope.client().devices.takesOnlyPtx();
-  const ImageEntry* entry = chooseEntry(image.entries, target);
-  if (entry == nullptr) {
+  if (const ImageEntry* entry = chooseEntry(image.entries, target); entry != nullptr) {
+    upload.bytes = packEntry(*entry);
+  } else {
+    upload.bytes = packParts(image, target);
+  }
+  if (upload.bytes.empty()) {
     scope.client().events.write("The image holds nothing that device \"" + device.snapshot().name +
                                 "\" can use" +
                                 (target.takes_cubin ? "." : "; it executes PTX only."));
     return CUDA_ERROR_NO_BINARY_FOR_GPU;
   }
-  upload.bytes = packEntry(*entry);
   if (upload.bytes.size() > wire::kInlineDataMax) {
     upload.transfer = scope.client().transfers.nextNumber();
     scope.upload(upload.transfer, upload.bytes);
@@ -29,7 +46,9 @@ CUresult chooseAndPack(CallScope& scope, const ModuleImage& image, const Device&
   return CUDA_SUCCESS;
 }
 
-bool readFile(const char* path, std::vector<std::byte>& bytes) {
+}  // namespace
+
+bool readImageFile(const char* path, std::vector<std::byte>& bytes) {
   std::ifstream file(path, std::ios::binary | std::ios::ate);
   if (!file) return false;
   const std::streamoff size = file.tellg();
@@ -38,8 +57,6 @@ bool readFile(const char* path, std::vector<std::byte>& bytes) {
   file.seekg(0);
   return static_cast<bool>(file.read(reinterpret_cast<char*>(bytes.data()), size));
 }
-
-}  // namespace
 
 CUresult JitOptions::read(unsigned int count, const CUjit_option* options, void** values) {
   if (count == 0) return CUDA_SUCCESS;
@@ -78,6 +95,14 @@ CUresult JitOptions::read(unsigned int count, const CUjit_option* options, void*
         break;
     }
   }
+  // gpud's driver is told how much to write, and not where.
+  const auto wantLog = [this](const LogBuffer& log, CUjit_option size) {
+    if (log.text == nullptr || log.bytes == 0) return;
+    options_.push_back(static_cast<uint32_t>(size));
+    values_.push_back(log.bytes);
+  };
+  wantLog(info_, CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES);
+  wantLog(error_, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES);
   return CUDA_SUCCESS;
 }
 
@@ -117,7 +142,7 @@ CUresult prepareUploadOfFile(CallScope& scope, const char* path, const Device& d
                              UploadImage& upload) {
   if (path == nullptr) return CUDA_ERROR_INVALID_VALUE;
   std::vector<std::byte> bytes;
-  if (!readFile(path, bytes)) return CUDA_ERROR_FILE_NOT_FOUND;
+  if (!readImageFile(path, bytes)) return CUDA_ERROR_FILE_NOT_FOUND;
   ModuleImage found;
   std::string why;
   if (CUresult result = readImage(bytes, found, &why); result != CUDA_SUCCESS) {

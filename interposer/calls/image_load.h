@@ -44,6 +44,9 @@ class JitOptions {
   void** wall_time_ = nullptr;
 };
 
+// A file of at most kImageBytesMax bytes. False when it cannot be read.
+[[nodiscard]] bool readImageFile(const char* path, std::vector<std::byte>& bytes);
+
 // The one part of an image that the device can use, ready to send.
 struct UploadImage {
   std::vector<std::byte> bytes;

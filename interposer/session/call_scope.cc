@@ -44,6 +44,8 @@ bool waitsForDevice(CallId call) {
 // waits in the call. (The client's own thread for host functions makes none of these.)
 bool queuesWork(CallId call) {
   switch (call) {
+    case CallId::cuCtxRecordEvent:
+    case CallId::cuCtxWaitEvent:
     case CallId::cuEventRecord:
     case CallId::cuLaunchHostFunc:
     case CallId::cuLaunchKernelEx:

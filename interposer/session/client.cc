@@ -8,6 +8,7 @@
 
 #include "driver/hidden_tables.h"
 #include "driver_calls_gen.h"
+#include "interposer/session/link_state.h"
 #include "interposer/session/stats_text.h"
 #include "interposer/session/thread_state.h"
 
@@ -176,6 +177,7 @@ void Client::release(const std::vector<HandleTable::Removed>& removed) {
       if (image != nullptr && image->id == gone.id) graveyard.bury(image);
     }
     if (type == wire::HandleType::array) delete static_cast<Array*>(gone.object);
+    if (type == wire::HandleType::linkState) delete static_cast<LinkState*>(gone.object);
     if (type == wire::HandleType::mipmappedArray) delete static_cast<MipmappedArray*>(gone.object);
     const bool texture = type == wire::HandleType::texObject;
     if (texture || type == wire::HandleType::surfObject) {

@@ -27,6 +27,8 @@ gpud_process.PATIENCE_S = 600  # compilers run in these programs, on a machine t
 # Wheels carry machine code, which the CPU device does not run, for the GPUs that there are, and PTX for those
 # to come. Of this compute capability there is none.
 DEVICE = "quiet=1,cc=99.0,memory=2GiB"
+# Numba compiles for the very GPU that there is, so it must be one.
+DEVICES = {"numba13": "quiet=1,cc=9.0,memory=2GiB"}
 
 
 class PythonBuild(Build):
@@ -36,9 +38,10 @@ class PythonBuild(Build):
         self.settings = {"CUPY_COMPILE_WITH_PTX": "1", "CUPY_CACHE_DIR": f"{apps}/{name}-cache",
                          "PYTHONDONTWRITEBYTECODE": "1", "PYTHONNOUSERSITE": "1",
                          "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        self.device = DEVICES.get(name, DEVICE)
 
     def environment(self, **more):
-        return super().environment(FARWARP_CPU_DEVICE=DEVICE, **self.settings, **more)
+        return super().environment(FARWARP_CPU_DEVICE=self.device, **self.settings, **more)
 
 
 def complaints(program, lines, where):

@@ -224,10 +224,10 @@ TEST_F(ArrayTest, RefusesWhatCudaRefuses) {
   EXPECT_CUDA(cuArray3DGetDescriptor_v2(nullptr, array), CUDA_ERROR_INVALID_VALUE);
   EXPECT_OK(cuArrayDestroy(array));
   CUDA_ARRAY3D_DESCRIPTOR d{};
-  EXPECT_CUDA(cuArrayDestroy(array), CUDA_ERROR_INVALID_HANDLE);
-  EXPECT_CUDA(cuArray3DGetDescriptor_v2(&d, array), CUDA_ERROR_INVALID_HANDLE);
-  EXPECT_CUDA(cuMemcpyHtoA_v2(array, 0, bytes.data(), 8), CUDA_ERROR_INVALID_HANDLE);
-  EXPECT_CUDA(cuMemcpyHtoA_v2(nullptr, 0, bytes.data(), 8), CUDA_ERROR_INVALID_HANDLE);
+  EXPECT_BAD_HANDLE(cuArrayDestroy(array), CUDA_ERROR_INVALID_HANDLE);
+  EXPECT_BAD_HANDLE(cuArray3DGetDescriptor_v2(&d, array), CUDA_ERROR_INVALID_HANDLE);
+  EXPECT_BAD_HANDLE(cuMemcpyHtoA_v2(array, 0, bytes.data(), 8), CUDA_ERROR_INVALID_HANDLE);
+  EXPECT_BAD_HANDLE(cuMemcpyHtoA_v2(nullptr, 0, bytes.data(), 8), CUDA_ERROR_INVALID_HANDLE);
   EXPECT_OK(cuCtxSynchronize());
 }
 
@@ -239,7 +239,7 @@ TEST_F(ArrayTest, EndsWithItsContext) {
   EXPECT_OK(cuCtxDestroy_v2(second));
   ASSERT_OK(cuCtxSetCurrent(context_));
   CUDA_ARRAY3D_DESCRIPTOR d{};
-  EXPECT_CUDA(cuArray3DGetDescriptor_v2(&d, array), CUDA_ERROR_INVALID_HANDLE);
+  EXPECT_BAD_HANDLE(cuArray3DGetDescriptor_v2(&d, array), CUDA_ERROR_INVALID_HANDLE);
 }
 
 }  // namespace

@@ -248,10 +248,10 @@ TEST_F(BuiltGraph, TellsWhatItIsMadeOf) {
   EXPECT_EQ(count, 2u);
   EXPECT_OK(cuGraphDestroyNode(first));
   EXPECT_EQ(nodesOf(graph_), 2u);
-  EXPECT_CUDA(cuGraphDestroyNode(first), CUDA_ERROR_INVALID_VALUE);
+  EXPECT_BAD_HANDLE(cuGraphDestroyNode(first), CUDA_ERROR_INVALID_VALUE);
   EXPECT_OK(cuGraphDestroy(graph_));
-  EXPECT_CUDA(cuGraphDestroy(graph_), CUDA_ERROR_INVALID_VALUE);
-  EXPECT_CUDA(cuGraphKernelNodeGetParams_v2(second, &told), CUDA_ERROR_INVALID_VALUE);
+  EXPECT_BAD_HANDLE(cuGraphDestroy(graph_), CUDA_ERROR_INVALID_VALUE);
+  EXPECT_BAD_HANDLE(cuGraphKernelNodeGetParams_v2(second, &told), CUDA_ERROR_INVALID_VALUE);
 }
 
 TEST_F(BuiltGraph, RefusesWhatMakesNoSense) {
@@ -260,8 +260,8 @@ TEST_F(BuiltGraph, RefusesWhatMakesNoSense) {
   const CUgraphNode twice[] = {first, first};
   EXPECT_CUDA(cuGraphAddEmptyNode(&node, graph_, twice, 2), CUDA_ERROR_INVALID_VALUE);
   EXPECT_CUDA(cuGraphAddEmptyNode(nullptr, graph_, nullptr, 0), CUDA_ERROR_INVALID_VALUE);
-  EXPECT_CUDA(cuGraphAddEmptyNode(&node, reinterpret_cast<CUgraph>(stream_), nullptr, 0),
-              CUDA_ERROR_INVALID_VALUE);
+  EXPECT_BAD_HANDLE(cuGraphAddEmptyNode(&node, reinterpret_cast<CUgraph>(stream_), nullptr, 0),
+                    CUDA_ERROR_INVALID_VALUE);
   EXPECT_CUDA(cuGraphAddDependencies(graph_, &first, &second, 1), CUDA_ERROR_INVALID_VALUE);
   auto params = kernel(1);
   params.blockDimX = 5000;
@@ -354,7 +354,7 @@ TEST_F(BuiltGraph, ClonesAndChildren) {
   EXPECT_OK(cuGraphDestroy(clone));
   EXPECT_OK(cuGraphChildGraphNodeGetGraph(nested, &child));
   EXPECT_EQ(nodesOf(child), 1u);
-  EXPECT_CUDA(cuGraphDestroy(child), CUDA_ERROR_INVALID_VALUE);
+  EXPECT_BAD_HANDLE(cuGraphDestroy(child), CUDA_ERROR_INVALID_VALUE);
   const CUgraphExec exec = instantiate(graph_);
   run(exec);
   EXPECT_TRUE(all(11));

@@ -18,7 +18,7 @@ TEST_F(GreenContextTest, NoStreamHasOne) {
   EXPECT_CUDA(cuStreamGetGreenCtx(stream, nullptr), CUDA_ERROR_INVALID_VALUE);
   CUgreenCtx green = nullptr;
   EXPECT_OK(cuStreamDestroy_v2(stream));
-  EXPECT_CUDA(cuStreamGetGreenCtx(stream, &green), CUDA_ERROR_INVALID_HANDLE);
+  EXPECT_BAD_HANDLE(cuStreamGetGreenCtx(stream, &green), CUDA_ERROR_INVALID_HANDLE);
 }
 
 }  // namespace

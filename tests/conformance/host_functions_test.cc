@@ -349,8 +349,8 @@ TEST_F(HostFunctionsTest, RefuseWhatCudaRefuses) {
   EXPECT_CUDA(cuStreamAddCallback(s, nullptr, nullptr, 0), CUDA_ERROR_INVALID_VALUE);
   EXPECT_CUDA(cuStreamAddCallback(s, no_callback, nullptr, 1), CUDA_ERROR_INVALID_VALUE);
   EXPECT_OK(cuStreamDestroy_v2(s));
-  EXPECT_CUDA(cuLaunchHostFunc(s, nothing, nullptr), CUDA_ERROR_INVALID_HANDLE);
-  EXPECT_CUDA(cuStreamAddCallback(s, no_callback, nullptr, 0), CUDA_ERROR_INVALID_HANDLE);
+  EXPECT_BAD_HANDLE(cuLaunchHostFunc(s, nothing, nullptr), CUDA_ERROR_INVALID_HANDLE);
+  EXPECT_BAD_HANDLE(cuStreamAddCallback(s, no_callback, nullptr, 0), CUDA_ERROR_INVALID_HANDLE);
   EXPECT_OK(cuCtxSetCurrent(nullptr));
   EXPECT_CUDA(cuLaunchHostFunc(nullptr, nothing, nullptr), CUDA_ERROR_INVALID_CONTEXT);
   EXPECT_OK(cuCtxSetCurrent(context_));

@@ -294,8 +294,8 @@ TEST_F(MemoryCopy, RefusesWhatCudaRefuses) {
   }
   EXPECT_CUDA(cuMemcpy3D_v2(nullptr), CUDA_ERROR_INVALID_VALUE);
   EXPECT_CUDA(cuMemcpy2DAsync_v2(nullptr, nullptr), CUDA_ERROR_INVALID_VALUE);
-  EXPECT_CUDA(cuMemcpy3DAsync_v2(&good, reinterpret_cast<CUstream>(0x1234)),
-              CUDA_ERROR_INVALID_HANDLE);
+  EXPECT_BAD_HANDLE(cuMemcpy3DAsync_v2(&good, reinterpret_cast<CUstream>(0x1234)),
+                    CUDA_ERROR_INVALID_HANDLE);
 
   // An empty box is nothing to do, and the session goes on.
   CUDA_MEMCPY3D empty = good;
@@ -376,8 +376,8 @@ TEST_F(MemoryCopyPeer, MovesBytesBetweenContexts) {
 TEST_F(MemoryCopyPeer, RefusesWhatCudaRefuses) {
   const size_t bytes = from_.size();
   EXPECT_CUDA(cuMemcpyPeer(there_, nullptr, here_, other_, bytes), CUDA_ERROR_INVALID_CONTEXT);
-  EXPECT_CUDA(cuMemcpyPeer(there_, context_, here_, reinterpret_cast<CUcontext>(0x55), bytes),
-              CUDA_ERROR_INVALID_CONTEXT);
+  EXPECT_BAD_HANDLE(cuMemcpyPeer(there_, context_, here_, reinterpret_cast<CUcontext>(0x55), bytes),
+                    CUDA_ERROR_INVALID_CONTEXT);
   EXPECT_CUDA(cuMemcpyPeer(0, context_, here_, other_, bytes), CUDA_ERROR_INVALID_VALUE);
   EXPECT_CUDA(cuMemcpyPeer(there_, context_, here_, other_, bytes + 1), CUDA_ERROR_INVALID_VALUE);
   EXPECT_CUDA(cuMemcpyPeerAsync(there_, context_, here_ + bytes, other_, bytes, nullptr),

@@ -67,8 +67,8 @@ TEST_F(MemorySet, RefusesWhatCudaRefuses) {
   EXPECT_CUDA(cuMemsetD2D8_v2(memory_, 1024, 1, 1024, 5), CUDA_ERROR_INVALID_VALUE);
   EXPECT_CUDA(cuMemsetD2D8_v2(memory_, ~size_t{0} / 2, 1, 16, 5), CUDA_ERROR_INVALID_VALUE);
   EXPECT_CUDA(cuMemsetD2D32_v2(memory_, 16, 1, 5, 2), CUDA_ERROR_INVALID_VALUE);
-  EXPECT_CUDA(cuMemsetD8Async(memory_, 1, 4, reinterpret_cast<CUstream>(0x1234)),
-              CUDA_ERROR_INVALID_HANDLE);
+  EXPECT_BAD_HANDLE(cuMemsetD8Async(memory_, 1, 4, reinterpret_cast<CUstream>(0x1234)),
+                    CUDA_ERROR_INVALID_HANDLE);
   const CUdeviceptr freed = allocate(4096);
   EXPECT_OK(cuMemFree_v2(freed));
   EXPECT_CUDA(cuMemsetD8_v2(freed, 1, 4), CUDA_ERROR_INVALID_VALUE);

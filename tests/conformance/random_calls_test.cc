@@ -324,10 +324,10 @@ class Sequence {
         if (size == 0) return;
         return wrong("free inside", cuMemFree_v2(buffer.address + 1));
       case 8:
-        if (dead_events_.empty()) return;
+        if (dead_events_.empty() || realDriver()) return;
         return wrong("record a dead event", cuEventRecord(anyOf(dead_events_), nullptr));
       case 9:
-        if (events_.empty()) return;
+        if (events_.empty() || realDriver()) return;
         return wrong("an event as a stream",
                      cuStreamSynchronize(reinterpret_cast<CUstream>(anyOf(events_))));
       case 10:

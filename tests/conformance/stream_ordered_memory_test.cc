@@ -282,9 +282,10 @@ TEST_F(StreamOrderedMemory, RefusesWhatCudaRefuses) {
   const auto no_pool = reinterpret_cast<CUmemoryPool>(0x123450);
   EXPECT_CUDA(cuMemAllocAsync(nullptr, 16, stream_), CUDA_ERROR_INVALID_VALUE);
   EXPECT_CUDA(cuMemAllocAsync(&address, 0, stream_), CUDA_ERROR_INVALID_VALUE);
-  EXPECT_CUDA(cuMemAllocAsync(&address, 16, reinterpret_cast<CUstream>(0x5678)),
-              CUDA_ERROR_INVALID_HANDLE);
-  EXPECT_CUDA(cuMemAllocFromPoolAsync(&address, 16, no_pool, stream_), CUDA_ERROR_INVALID_VALUE);
+  EXPECT_BAD_HANDLE(cuMemAllocAsync(&address, 16, reinterpret_cast<CUstream>(0x5678)),
+                    CUDA_ERROR_INVALID_HANDLE);
+  EXPECT_BAD_HANDLE(cuMemAllocFromPoolAsync(&address, 16, no_pool, stream_),
+                    CUDA_ERROR_INVALID_VALUE);
   EXPECT_CUDA(cuMemAllocFromPoolAsync(&address, 16, nullptr, stream_), CUDA_ERROR_INVALID_VALUE);
   EXPECT_CUDA(cuMemFreeAsync(0x1234, stream_), CUDA_ERROR_INVALID_VALUE);
   ASSERT_OK(cuMemAllocAsync(&address, 4096, stream_));
@@ -307,8 +308,8 @@ TEST_F(StreamOrderedMemory, RefusesWhatCudaRefuses) {
   wanted.location.type = CU_MEM_LOCATION_TYPE_HOST;
   EXPECT_CUDA(cuMemPoolCreate(&pool, &wanted), CUDA_ERROR_NOT_SUPPORTED);
 
-  EXPECT_CUDA(cuMemPoolDestroy(no_pool), CUDA_ERROR_INVALID_VALUE);
-  EXPECT_CUDA(cuMemPoolTrimTo(no_pool, 0), CUDA_ERROR_INVALID_VALUE);
+  EXPECT_BAD_HANDLE(cuMemPoolDestroy(no_pool), CUDA_ERROR_INVALID_VALUE);
+  EXPECT_BAD_HANDLE(cuMemPoolTrimTo(no_pool, 0), CUDA_ERROR_INVALID_VALUE);
   pool = createPool();
   cuuint64_t value = 1;
   EXPECT_CUDA(cuMemPoolSetAttribute(pool, CUmemPool_attribute(0), &value),

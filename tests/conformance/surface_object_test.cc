@@ -218,7 +218,7 @@ TEST_F(SurfaceObject, RefusesWhatCudaRefuses) {
   EXPECT_CUDA(cuSurfObjectGetResourceDesc(&found, object), CUDA_ERROR_INVALID_VALUE);
   EXPECT_OK(cuArrayDestroy(plain));
   EXPECT_OK(cuArrayDestroy(good));
-  EXPECT_CUDA(cuSurfObjectCreate(&object, &resource), CUDA_ERROR_INVALID_HANDLE);
+  EXPECT_BAD_HANDLE(cuSurfObjectCreate(&object, &resource), CUDA_ERROR_INVALID_HANDLE);
 }
 
 }  // namespace

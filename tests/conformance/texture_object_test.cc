@@ -329,7 +329,7 @@ TEST_F(TextureObject, MipmapLevelsAreChosenAndBlended) {
     CUarray again = nullptr;
     EXPECT_OK(cuMipmappedArrayGetLevel(&again, mipmaps, level));
     EXPECT_EQ(array, again);
-    EXPECT_CUDA(cuArrayDestroy(array), CUDA_ERROR_INVALID_HANDLE);
+    EXPECT_BAD_HANDLE(cuArrayDestroy(array), CUDA_ERROR_INVALID_HANDLE);
   }
   CUarray none = nullptr;
   EXPECT_CUDA(cuMipmappedArrayGetLevel(&none, mipmaps, 4), CUDA_ERROR_INVALID_VALUE);
@@ -383,7 +383,7 @@ TEST_F(TextureObject, MipmapLevelsAreChosenAndBlended) {
   d.flags = 0;
   EXPECT_CUDA(cuTexObjectCreate(&viewed, &resource, &d, nullptr), CUDA_ERROR_INVALID_VALUE);
   EXPECT_OK(cuMipmappedArrayDestroy(mipmaps));
-  EXPECT_CUDA(cuMipmappedArrayDestroy(mipmaps), CUDA_ERROR_INVALID_HANDLE);
+  EXPECT_BAD_HANDLE(cuMipmappedArrayDestroy(mipmaps), CUDA_ERROR_INVALID_HANDLE);
 }
 
 TEST_F(TextureObject, GathersAndAnswersQuestions) {
@@ -448,7 +448,8 @@ TEST_F(TextureObject, DescriptionsComeBackAndBadOnesAreRefused) {
   EXPECT_CUDA(cuTexObjectCreate(&object, nullptr, &wanted, nullptr), CUDA_ERROR_INVALID_VALUE);
   EXPECT_CUDA(cuTexObjectCreate(&object, &resource, nullptr, nullptr), CUDA_ERROR_INVALID_VALUE);
   EXPECT_OK(cuArrayDestroy(array));
-  EXPECT_CUDA(cuTexObjectCreate(&object, &resource, &wanted, nullptr), CUDA_ERROR_INVALID_HANDLE);
+  EXPECT_BAD_HANDLE(cuTexObjectCreate(&object, &resource, &wanted, nullptr),
+                    CUDA_ERROR_INVALID_HANDLE);
 }
 
 // Numbers that are none, and infinities, choose some texel; nothing outside is read.

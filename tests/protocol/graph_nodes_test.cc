@@ -12,7 +12,7 @@ namespace farwarp::wire {
 namespace {
 
 std::vector<GraphNode> everyKind() {
-  std::vector<GraphNode> nodes(8);
+  std::vector<GraphNode> nodes(9);
   for (uint32_t i = 0; i < nodes.size(); ++i) nodes[i].index = i;
   nodes[1].kind = NodeKind::kernel;
   nodes[1].function = 77;
@@ -39,6 +39,16 @@ std::vector<GraphNode> everyKind() {
   nodes[6].nodes[1].index = 1;
   nodes[7].kind = NodeKind::batch;
   nodes[7].operations = {{1, 2, 3, 4}, {5, 6, 7, 8}};
+  nodes[8].kind = NodeKind::conditional;
+  nodes[8].condition = 99;
+  nodes[8].condition_default = 1;
+  nodes[8].condition_type = CU_GRAPH_COND_TYPE_SWITCH;
+  nodes[8].nodes.resize(2);
+  for (uint32_t i = 0; i < 2; ++i) {
+    nodes[8].nodes[i].index = i;
+    nodes[8].nodes[i].kind = NodeKind::child;
+    nodes[8].nodes[i].nodes.resize(1);
+  }
   return nodes;
 }
 
@@ -47,7 +57,7 @@ TEST(GraphNodes, ArriveAsTheyWereSent) {
   std::vector<GraphNode> nodes;
   ASSERT_TRUE(decodeGraphNodes(bytes, nodes));
   EXPECT_EQ(encodeGraphNodes(nodes), bytes);
-  ASSERT_EQ(nodes.size(), 8u);
+  ASSERT_EQ(nodes.size(), 9u);
   EXPECT_EQ(nodes[1].params.size(), 3u);
   EXPECT_EQ(nodes[1].edges[0].type, 1);
   EXPECT_TRUE(nodes[2].downloads);
@@ -55,6 +65,19 @@ TEST(GraphNodes, ArriveAsTheyWereSent) {
   EXPECT_FALSE(nodes[3].enabled);
   EXPECT_EQ(nodes[6].nodes.size(), 2u);
   EXPECT_EQ(nodes[7].operations[1].value, 8u);
+  EXPECT_EQ(nodes[8].condition, 99u);
+  EXPECT_EQ(nodes[8].nodes[1].nodes.size(), 1u);
+}
+
+TEST(GraphNodes, ConditionalNodesHaveBodies) {
+  for (int wrong = 0; wrong < 3; ++wrong) {
+    std::vector<GraphNode> nodes = everyKind();
+    if (wrong == 0) nodes[8].nodes.clear();
+    if (wrong == 1) nodes[8].nodes[1].kind = NodeKind::empty;
+    if (wrong == 2) nodes[8].condition_type = 3;
+    std::vector<GraphNode> decoded;
+    EXPECT_FALSE(decodeGraphNodes(encodeGraphNodes(nodes), decoded)) << wrong;
+  }
 }
 
 TEST(GraphNodes, EveryPrefixIsRefused) {

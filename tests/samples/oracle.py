@@ -103,6 +103,17 @@ def zero_copy(size):
             f"checksum {checksum(struct.pack(f'<{size}I', *sums))}: right\n")
 
 
+def separate(size):
+    values = []
+    for i in range(size):
+        value = ~mixed(i) & MASK_32
+        for factor in (3, 5, 7, 11, 13):
+            turned = (value << 7 | value >> 25) & MASK_32
+            value = (turned * factor + 1 & MASK_32) ^ factor
+        values.append(value)
+    return f"separate: {size} numbers, checksum {checksum(struct.pack(f'<{size}I', *values))}: right\n"
+
+
 EXPECTED = {
     "vectorAdd": vector_add,
     "matrixMul": matrix_mul,
@@ -113,4 +124,5 @@ EXPECTED = {
     "graphs": graphs,
     "managedMemory": managed_memory,
     "zeroCopy": zero_copy,
+    "separate": separate,
 }

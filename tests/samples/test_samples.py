@@ -23,6 +23,7 @@ SIZES = {
     "graphs": (1, 31, 3001),
     "managedMemory": (1, 1025, 20003),
     "zeroCopy": (1, 1024, 20003),
+    "separate": (1, 100, 3001),
 }
 
 

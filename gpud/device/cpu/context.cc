@@ -2,6 +2,8 @@
 
 #include <cstdio>
 
+#include "cpu_calls_gen.h"
+#include "driver/graph/host.h"
 #include "driver/hidden_tables.h"
 #include "gpud/device/cpu/driver.h"
 #include "gpud/device/cpu/objects.h"
@@ -42,6 +44,11 @@ class ContextEnvironment final : public ptx::Environment {
     Allocation found;
     if (!memory_.find(address, found) || found.begin != address) return;
     if (memory_.release(address, MemoryKind::heap, found.number)) heap_bytes_ -= found.bytes;
+  }
+  void setCondition(uint64_t handle, uint32_t value) override {
+    graph::State& state = graphHost().state;
+    std::lock_guard lock(state.mutex);
+    if (const auto condition = state.findConditional(handle)) condition->value = value;
   }
 
  private:
@@ -149,6 +156,19 @@ std::shared_ptr<Stream> Context::createStream(StreamKind kind) {
 
 void Context::synchronize() {
   driver_.scheduler().wait(*streams_);
+}
+
+Mark Context::everything(Work work) {
+  Scheduler& scheduler = driver_.scheduler();
+  std::vector<Mark> all = scheduler.tail(*streams_);
+  const auto stream = createStream(StreamKind::non_blocking);
+  const Mark mark = scheduler.submit(stream, std::move(work), std::move(all));
+  scheduler.closeStream(stream);
+  return mark;
+}
+
+void Context::hold(const Mark& mark) {
+  driver_.scheduler().hold(*streams_, mark);
 }
 
 bool Context::idle() {

@@ -52,6 +52,9 @@ class Context : public std::enable_shared_from_this<Context> {
   void forgetThread(uint64_t thread);
   std::shared_ptr<Stream> createStream(StreamKind kind);
   void synchronize();
+  // All work that is queued now, as one point; what is queued from now on waits for `mark`.
+  Mark everything(Work work);
+  void hold(const Mark& mark);
   bool idle();
 
   ptx::Environment& environment() { return *environment_; }

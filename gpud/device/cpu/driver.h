@@ -23,6 +23,8 @@
 
 namespace farwarp::cpu {
 
+class Linker;
+
 inline constexpr int kDriverVersion = 13000;
 
 class Driver final : public DriverFront {
@@ -58,6 +60,7 @@ class Driver final : public DriverFront {
   HandleTable<Module>& modules() { return modules_; }
   HandleTable<Library>& libraries() { return libraries_; }
   HandleTable<Function>& functions() { return functions_; }
+  HandleTable<Linker>& linkers() { return linkers_; }
   HandleTable<ArrayObject>& arrays() { return arrays_; }
   HandleTable<MipmappedArrayObject>& mipmappedArrays() { return mipmapped_arrays_; }
   HandleTable<TextureObject>& textures() { return textures_; }
@@ -108,6 +111,7 @@ class Driver final : public DriverFront {
   HandleTable<Module> modules_{4};
   HandleTable<Library> libraries_{5};
   HandleTable<Function> functions_{6};
+  HandleTable<Linker> linkers_{10};
   HandleTable<ArrayObject> arrays_{8};
   HandleTable<MipmappedArrayObject> mipmapped_arrays_{12};
   HandleTable<TextureObject> textures_{13};

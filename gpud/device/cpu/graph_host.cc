@@ -1,21 +1,16 @@
 // Executable graphs on the CPU device: a launch queues the graph's nodes, one after the other, in a
 // stream of the graph's own, between what the stream of the launch has and what it gets later.
-#include <array>
-#include <map>
 #include <mutex>
 
 #include "cpu_calls_gen.h"
 #include "driver/graph/host.h"
 #include "gpud/device/cpu/calls/enter.h"
-#include "gpud/device/cpu/graph_launch.h"
-#include "gpud/device/cpu/launch.h"
+#include "gpud/device/cpu/graph_sequence.h"
 #include "gpud/device/cpu/stream_operations.h"
 #include "gpud/device/cpu/thread_state.h"
 
 namespace farwarp::cpu {
 namespace {
-
-thread_local constinit bool t_queues_graph = false;
 
 using graph::AllocParams;
 using graph::Exec;
@@ -28,148 +23,29 @@ CUcontext handleOf(const Context& context) {
   return context.handle();
 }
 
-// Queues nodes on one thread: the context of each is current while it is queued, and host memory is
-// what it says it is until the node runs.
-class QueueScope {
- public:
-  QueueScope() : depth_(threadState().depth), before_(threadState().current()) {
-    t_queues_graph = true;
-  }
-  ~QueueScope() {
-    t_queues_graph = false;
-    threadState().depth = depth_;
-    if (depth_ != 0) threadState().stack[depth_ - 1] = before_;
-  }
-  QueueScope(const QueueScope&) = delete;
-  QueueScope& operator=(const QueueScope&) = delete;
-
- private:
-  const int depth_;
-  const CUcontext before_;
-};
-
-// What runs an executable graph: a stream in each context that its nodes are in.
+// What runs an executable graph.
 class MadeExec {
  public:
-  explicit MadeExec(CUcontext context) : context_(context) {}
-  ~MadeExec() {
-    for (const auto& [context, stream] : streams_) {
-      if (const auto closed = Driver::get().streams().remove(stream)) {
-        Driver::get().scheduler().closeStream(closed->stream);
-      }
-    }
-  }
-  MadeExec(const MadeExec&) = delete;
-  MadeExec& operator=(const MadeExec&) = delete;
+  explicit MadeExec(CUcontext context) : sequence_(context) {}
 
   CUresult launch(const std::shared_ptr<Exec>& exec, const StreamUse& use) {
     std::lock_guard lock(mutex_);
-    QueueScope scope;
+    const QueueScope scope;
     Scheduler& scheduler = Driver::get().scheduler();
-    last_ = use.stream;
-    const CUresult result = queue(*exec->graph);
+    sequence_.follow(use.stream);
+    CUresult result = sequence_.queueDefaults(*exec->graph);
+    if (result == CUDA_SUCCESS) result = sequence_.queue(*exec->graph, exec);
     // Also when a node could not be queued: the others are on their way. The executable graph lives
     // until they have run.
     scheduler.submit(
-        use.stream, [exec] {}, scheduler.tail(last_));
-    last_ = nullptr;
+        use.stream, [exec] {}, scheduler.tail(sequence_.last()));
+    sequence_.follow(nullptr);
     return result;
   }
 
  private:
-  // The stream for a node in `context`, behind the node before it. The context becomes current.
-  CUresult enterContext(CUcontext context, CUstream& stream) {
-    if (context == nullptr) context = context_;
-    threadState().setCurrent(context);
-    CUstream& mine = streams_[context];
-    if (mine == nullptr || Driver::get().streams().find(mine) == nullptr) {
-      FARWARP_GRAPH_TRY(calls::cuStreamCreateWithPriority(&mine, CU_STREAM_NON_BLOCKING, 0));
-    }
-    stream = mine;
-    const auto queue = Driver::get().streams().find(mine)->stream;
-    if (queue != last_) {
-      Scheduler& scheduler = Driver::get().scheduler();
-      scheduler.submit(
-          queue, [] {}, scheduler.tail(last_));
-      last_ = queue;
-    }
-    return CUDA_SUCCESS;
-  }
-
-  CUresult queue(const Graph& graph) {
-    std::vector<Node*> ordered;
-    if (!graph.order(ordered)) return CUDA_ERROR_INVALID_VALUE;
-    for (const Node* node : ordered) {
-      if (node->enabled) FARWARP_GRAPH_TRY(queue(*node));
-    }
-    return CUDA_SUCCESS;
-  }
-
-  CUresult queue(const Node& node) {
-    const auto params = node.params;  // may be replaced while they are used
-    CUstream stream = nullptr;
-    if (const auto* kernel = std::get_if<graph::KernelParams>(params.get())) {
-      FARWARP_GRAPH_TRY(enterContext(kernel->context, stream));
-      return queueKernel(*kernel, stream);
-    }
-    if (const auto* copy = std::get_if<graph::CopyParams>(params.get())) {
-      FARWARP_GRAPH_TRY(enterContext(copy->context, stream));
-      return calls::cuMemcpy3DAsync_v2(&copy->copy, stream, 0);
-    }
-    if (const auto* fill = std::get_if<graph::FillParams>(params.get())) {
-      FARWARP_GRAPH_TRY(enterContext(fill->fill.ctx, stream));
-      return queueFill(fill->fill, stream);
-    }
-    if (const auto* event = std::get_if<graph::EventParams>(params.get())) {
-      const auto object = Driver::get().events().find(event->event);
-      if (object == nullptr) return CUDA_ERROR_INVALID_HANDLE;
-      FARWARP_GRAPH_TRY(enterContext(handleOf(*object->context), stream));
-      return event->record ? calls::cuEventRecord(event->event, stream, 0)
-                           : calls::cuStreamWaitEvent(stream, event->event, 0, 0);
-    }
-    if (const auto* child = std::get_if<graph::ChildParams>(params.get())) {
-      return queue(*child->graph);
-    }
-    if (const auto* function = std::get_if<graph::HostParams>(params.get())) {
-      FARWARP_GRAPH_TRY(enterContext(nullptr, stream));
-      return calls::cuLaunchHostFunc(stream, function->function, function->data, 0);
-    }
-    if (const auto* batch = std::get_if<graph::BatchParams>(params.get())) {
-      FARWARP_GRAPH_TRY(enterContext(batch->context, stream));
-      return queueOperations(batch->operations, stream, 0);
-    }
-    return CUDA_SUCCESS;
-  }
-
-  static CUresult queueKernel(const graph::KernelParams& kernel, CUstream stream) {
-    size_t bytes = kernel.packed.size();
-    std::array<void*, 5> extra = {CU_LAUNCH_PARAM_BUFFER_POINTER,
-                                  const_cast<std::byte*>(kernel.packed.data()),
-                                  CU_LAUNCH_PARAM_BUFFER_SIZE, &bytes, CU_LAUNCH_PARAM_END};
-    return cpu::launch({.function = kernel.launched(),
-                        .shape = kernel.shape,
-                        .stream = stream,
-                        .extra = bytes == 0 ? nullptr : extra.data()});
-  }
-
-  static CUresult queueFill(const CUDA_MEMSET_NODE_PARAMS_v2& fill, CUstream stream) {
-    switch (fill.elementSize) {
-      case 1:
-        return calls::cuMemsetD2D8Async(fill.dst, fill.pitch, static_cast<uint8_t>(fill.value),
-                                        fill.width, fill.height, stream, 0);
-      case 2:
-        return calls::cuMemsetD2D16Async(fill.dst, fill.pitch, static_cast<uint16_t>(fill.value),
-                                         fill.width, fill.height, stream, 0);
-      default:
-        return calls::cuMemsetD2D32Async(fill.dst, fill.pitch, fill.value, fill.width, fill.height,
-                                         stream, 0);
-    }
-  }
-
-  const CUcontext context_;  // where the graph was made
-  std::mutex mutex_;         // guards the rest: launches of one executable graph do not mix
-  std::map<CUcontext, CUstream> streams_;
-  std::shared_ptr<Stream> last_;  // where the node before was queued
+  std::mutex mutex_;  // guards the rest: launches of one executable graph do not mix
+  GraphSequence sequence_;
 };
 
 class CpuGraphHost final : public graph::Host {
@@ -285,10 +161,6 @@ class CpuGraphHost final : public graph::Host {
 };
 
 }  // namespace
-
-bool queuesGraph() {
-  return t_queues_graph;
-}
 
 // Never destroyed: programs destroy their graphs after our own destructors would have run.
 graph::Host& graphHost() {

@@ -35,6 +35,22 @@ std::string describe(const std::vector<ImageEntry>& entries, uint32_t architectu
 // Of the PTX ISA: within a major version new instructions are refused one by one, with words.
 constexpr uint16_t kPtxMajorMax = 9;
 
+// Unpacks the best PTX of `entries` into `texts`, if there is any.
+CUresult addPtx(Driver& driver, const std::vector<ImageEntry>& entries,
+                std::vector<std::string>& texts, std::string& why) {
+  const ImageTarget target{
+      .sm = driver.device(0)->architecture(), .takes_cubin = false, .takes_ptx = true};
+  const ImageEntry* entry = chooseEntry(entries, target);
+  if (entry == nullptr) return CUDA_SUCCESS;
+  if (entry->version_major > kPtxMajorMax) {
+    why = "The PTX is of ISA version " + std::to_string(entry->version_major) + "." +
+          std::to_string(entry->version_minor) + "; the CPU device takes versions up to " +
+          std::to_string(kPtxMajorMax) + ".x.";
+    return CUDA_ERROR_UNSUPPORTED_PTX_VERSION;
+  }
+  return unpackEntry(*entry, texts.emplace_back(), &why);
+}
+
 struct Loader {
   Driver& driver;
   JitLogs& logs;
@@ -45,34 +61,10 @@ struct Loader {
     return error;
   }
 
-  // Unpacks the best PTX of `entries` into `texts`, if there is any.
-  CUresult addPtx(const std::vector<ImageEntry>& entries, std::vector<std::string>& texts) {
-    const ImageTarget target{
-        .sm = driver.device(0)->architecture(), .takes_cubin = false, .takes_ptx = true};
-    const ImageEntry* entry = chooseEntry(entries, target);
-    if (entry == nullptr) return CUDA_SUCCESS;
-    if (entry->version_major > kPtxMajorMax) {
-      return fail(CUDA_ERROR_UNSUPPORTED_PTX_VERSION,
-                  "The PTX is of ISA version " + std::to_string(entry->version_major) + "." +
-                      std::to_string(entry->version_minor) +
-                      "; the CPU device takes versions up to " + std::to_string(kPtxMajorMax) +
-                      ".x.");
-    }
-    std::string why;
-    CUresult r = unpackEntry(*entry, texts.emplace_back(), &why);
-    return r == CUDA_SUCCESS ? r : fail(r, why);
-  }
-
   CUresult load(const ModuleImage& image, std::shared_ptr<const ptx::Program>& program) {
     std::vector<std::string> texts;
-    if (CUresult r = addPtx(image.entries, texts); r != CUDA_SUCCESS) return r;
-    for (const auto& part : image.relocatable) {
-      if (CUresult r = addPtx(part, texts); r != CUDA_SUCCESS) return r;
-    }
-    if (texts.empty()) {
-      return fail(CUDA_ERROR_NO_BINARY_FOR_GPU,
-                  describe(image.entries, driver.device(0)->architecture()));
-    }
+    std::string why;
+    if (CUresult r = unpackPtx(driver, image, texts, why); r != CUDA_SUCCESS) return fail(r, why);
     std::vector<ptx::LinkInput> inputs;
     for (const std::string& text : texts) inputs.push_back({text, {}});
     ptx::CompileLog log;
@@ -128,6 +120,17 @@ void JitLogs::fill(Buffer& buffer, const std::string& text) {
 void JitLogs::write(const std::string& info, const std::string& error) {
   fill(info_, info);
   fill(error_, error);
+}
+
+CUresult unpackPtx(Driver& driver, const ModuleImage& image, std::vector<std::string>& texts,
+                   std::string& why) {
+  if (CUresult r = addPtx(driver, image.entries, texts, why); r != CUDA_SUCCESS) return r;
+  for (const auto& part : image.relocatable) {
+    if (CUresult r = addPtx(driver, part, texts, why); r != CUDA_SUCCESS) return r;
+  }
+  if (!texts.empty()) return CUDA_SUCCESS;
+  why = describe(image.entries, driver.device(0)->architecture());
+  return CUDA_ERROR_NO_BINARY_FOR_GPU;
 }
 
 CUresult loadProgram(Driver& driver, const void* image, JitLogs& logs,

@@ -6,7 +6,9 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
+#include "driver/fatbin.h"
 #include "gpud/device/cpu/ptx/engine.h"
 
 namespace farwarp::cpu {
@@ -33,6 +35,12 @@ class JitLogs {
   static void fill(Buffer& buffer, const std::string& text);
   Buffer info_, error_;
 };
+
+// Unpacks the PTX of `image` that the driver's devices run, one text for each part that is to be
+// linked. CUDA_ERROR_NO_BINARY_FOR_GPU when there is none, CUDA_ERROR_UNSUPPORTED_PTX_VERSION when
+// it is of a newer major version; `why` gets a sentence.
+[[nodiscard]] CUresult unpackPtx(Driver& driver, const ModuleImage& image,
+                                 std::vector<std::string>& texts, std::string& why);
 
 // Finds the PTX for the driver's devices in `image` (memory of the program, of unknown size) and
 // compiles it. CUDA_ERROR_NO_BINARY_FOR_GPU when there is none, CUDA_ERROR_UNSUPPORTED_PTX_VERSION

@@ -9,6 +9,13 @@
 
 namespace farwarp::cpu {
 
+namespace {
+
+// True on the threads of a scheduler.
+thread_local constinit bool t_runs_work = false;
+
+}  // namespace
+
 uint64_t Scheduler::doneOf(const Mark& mark) {
   return mark.stream == nullptr ? mark.position : mark.stream->done_;
 }
@@ -24,6 +31,20 @@ std::shared_ptr<Stream> Scheduler::createStream(const std::shared_ptr<StreamGrou
     group->others.push_back(stream);
   }
   return stream;
+}
+
+std::shared_ptr<Stream> Scheduler::createGate() {
+  auto gate = std::make_shared<Stream>(StreamKind::non_blocking);
+  gate->submitted_ = 1;
+  return gate;
+}
+
+void Scheduler::openGate(const std::shared_ptr<Stream>& gate) {
+  Lock lock(mutex_);
+  gate->done_ = 1;
+  if (gate->host_waiters_ != 0) gate->progress_.notify_all();
+  const auto waiting = std::exchange(gate->waiting_, {});
+  for (const auto& stream : waiting) dispatch(stream);
 }
 
 void Scheduler::closeStream(const std::shared_ptr<Stream>& stream) {
@@ -44,7 +65,14 @@ void Scheduler::leaveGroupIfOver(const std::shared_ptr<Stream>& stream) {
 
 void Scheduler::addDefaultStreamRules(const Stream& stream, std::vector<Mark>& after) {
   const StreamGroup* group = stream.group_.get();
-  if (group == nullptr || stream.kind_ == StreamKind::non_blocking) return;
+  if (group == nullptr) return;
+  // What work itself queues belongs to it, and does not wait for what came after it.
+  if (!t_runs_work) {
+    for (const Mark& mark : group->after) {
+      if (mark.position > doneOf(mark)) after.push_back(mark);
+    }
+  }
+  if (stream.kind_ == StreamKind::non_blocking) return;
   if (stream.kind_ == StreamKind::blocking) {
     const auto& legacy = group->legacy;
     if (legacy != nullptr && legacy->done_ != legacy->submitted_) {
@@ -116,12 +144,22 @@ void Scheduler::waitLocked(const Mark& mark, Lock& lock) {
   --mark.stream->host_waiters_;
 }
 
-void Scheduler::wait(StreamGroup& group) {
+std::vector<Mark> Scheduler::tail(StreamGroup& group) {
   Lock lock(mutex_);
   std::vector<Mark> marks;
   if (group.legacy != nullptr) marks.push_back({group.legacy, group.legacy->submitted_});
   for (const auto& stream : group.others) marks.push_back({stream, stream->submitted_});
-  for (const Mark& mark : marks) waitLocked(mark, lock);
+  return marks;
+}
+
+void Scheduler::hold(StreamGroup& group, const Mark& mark) {
+  Lock lock(mutex_);
+  std::erase_if(group.after, [this](const Mark& old) { return doneLocked(old); });
+  if (!doneLocked(mark)) group.after.push_back(mark);
+}
+
+void Scheduler::wait(StreamGroup& group) {
+  wait(tail(group));
 }
 
 bool Scheduler::idle(StreamGroup& group) {
@@ -201,6 +239,7 @@ void Scheduler::startThread() {
 
 void Scheduler::threadMain() {
   pthread_setname_np(pthread_self(), "farwarp-stream");
+  t_runs_work = true;
   Lock lock(mutex_);
   for (;;) {
     ++idle_threads_;

@@ -37,6 +37,7 @@ enum class StreamKind : uint8_t {
 struct StreamGroup {
   std::shared_ptr<Stream> legacy;
   std::vector<std::shared_ptr<Stream>> others;
+  std::vector<Mark> after;  // what all work that is queued from now on waits for
 };
 
 // Created by Scheduler::createStream. Its members belong to the scheduler.
@@ -74,6 +75,11 @@ class Scheduler {
   // The stream takes no more work; what is queued still runs.
   void closeStream(const std::shared_ptr<Stream>& stream);
 
+  // A stream in no group with one item that is not run but opened: what must wait until some work
+  // has queued further work waits for Mark{gate, 1}.
+  static std::shared_ptr<Stream> createGate();
+  void openGate(const std::shared_ptr<Stream>& gate);
+
   // Queues `work` behind all that is in `stream`, behind `after`, and behind what the rules of the
   // default stream ask for. `brief` work runs at once on the calling thread when nothing is in its
   // way.
@@ -86,6 +92,10 @@ class Scheduler {
   std::vector<Mark> tail(const std::shared_ptr<Stream>& stream);
   bool done(std::span<const Mark> marks);
   void wait(std::span<const Mark> marks);
+  // All that is queued now in all streams of the group.
+  std::vector<Mark> tail(StreamGroup& group);
+  // What is queued in the group from now on, also in streams to come, waits for `mark`.
+  void hold(StreamGroup& group, const Mark& mark);
   // Waits for all that is queued now in all streams of the group.
   void wait(StreamGroup& group);
   // True when nothing is queued or running in the group.

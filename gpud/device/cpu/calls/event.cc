@@ -49,6 +49,30 @@ CUresult cuEventRecord(CUevent handle, CUstream stream, uint16_t record_flags) {
   return CUDA_SUCCESS;
 }
 
+CUresult cuCtxRecordEvent(CUcontext context_handle, CUevent handle) {
+  std::shared_ptr<Context> context;
+  if (CUresult r = findContext(context_handle, context); r != CUDA_SUCCESS) {
+    return r == CUDA_ERROR_CONTEXT_IS_DESTROYED ? CUDA_ERROR_INVALID_CONTEXT : r;
+  }
+  const auto event = Driver::get().events().find(handle);
+  if (event == nullptr || event->context != context) return CUDA_ERROR_INVALID_HANDLE;
+  auto record = std::make_shared<EventRecord>();
+  record->mark = context->everything([record] { record->time_ns = nowNs(); });
+  event->setLatest(std::move(record));
+  return context->error();
+}
+
+CUresult cuCtxWaitEvent(CUcontext context_handle, CUevent handle) {
+  std::shared_ptr<Context> context;
+  if (CUresult r = findContext(context_handle, context); r != CUDA_SUCCESS) {
+    return r == CUDA_ERROR_CONTEXT_IS_DESTROYED ? CUDA_ERROR_INVALID_CONTEXT : r;
+  }
+  const auto event = Driver::get().events().find(handle);
+  if (event == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+  if (const auto record = event->latest(); record != nullptr) context->hold(record->mark);
+  return context->error();
+}
+
 CUresult cuEventQuery(CUevent handle) {
   std::shared_ptr<EventObject> event;
   if (CUresult r = findEvent(handle, event); r != CUDA_SUCCESS) return r;

@@ -262,6 +262,8 @@ class Environment {
   // Device malloc: an address inside the memory map, 16-byte aligned, or 0. Device free.
   virtual uint64_t allocate(uint64_t /*bytes*/) { return 0; }
   virtual void release(uint64_t /*address*/) {}
+  // cudaGraphSetConditional: the value of a conditional handle.
+  virtual void setCondition(uint64_t /*handle*/, uint32_t /*value*/) {}
 
  private:
   MemoryMap& memory_;

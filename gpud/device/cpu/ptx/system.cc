@@ -226,6 +226,16 @@ const Inst* assertCall(Warp& w, const Inst* i) {
   raise(w, i, LaunchStatus::assertion, first);
 }
 
+// void cudaGraphSetConditional(uint64_t handle, unsigned value)
+const Inst* setConditionCall(Warp& w, const Inst* i) {
+  const CallSite& site = siteOf(i);
+  forLanes(w.mask, [&](uint32_t lane) {
+    w.block->launch->environment->setCondition(argument<uint64_t>(w, site, 0, lane),
+                                               argument<uint32_t>(w, site, 1, lane));
+  });
+  return i + 1;
+}
+
 }  // namespace
 
 Handler systemCall(std::string_view name) {
@@ -233,6 +243,7 @@ Handler systemCall(std::string_view name) {
   if (name == "malloc") return mallocCall;
   if (name == "free") return freeCall;
   if (name == "__assertfail") return assertCall;
+  if (name == "cudaGraphSetConditional") return setConditionCall;
   return deviceRuntimeCall(name);
 }
 

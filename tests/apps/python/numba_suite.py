@@ -1,0 +1,80 @@
+"""A part of numba-cuda's own tests, which come with its package: one line for each test."""
+
+import importlib
+import os
+import sys
+import unittest
+
+# Not here: tests that want more packages, a compiler, several GPUs, or that look at machine code.
+MODULES = """
+    cudadrv.test_array_attr cudadrv.test_context_stack cudadrv.test_cuda_array_slicing cudadrv.test_cuda_memory
+    cudadrv.test_events cudadrv.test_host_alloc cudadrv.test_managed_alloc
+    cudadrv.test_pinned cudadrv.test_streams
+    cudapy.test_boolean cudapy.test_complex_kernel cudapy.test_constmem
+    cudapy.test_cooperative_groups cudapy.test_device_func cudapy.test_enums cudapy.test_exception
+    cudapy.test_forall cudapy.test_idiv cudapy.test_laplace cudapy.test_localmem
+    cudapy.test_matmul cudapy.test_montecarlo cudapy.test_multithreads cudapy.test_powi cudapy.test_random
+    cudapy.test_record_dtype cudapy.test_reduction cudapy.test_sm cudapy.test_sync cudapy.test_transpose
+    cudapy.test_vectorize cudapy.test_warp_ops
+""".split()
+
+
+class Lines(unittest.TestResult):
+    """Prints a line when a test is over. `out` is apart from what tests and kernels print."""
+
+    def __init__(self, out):
+        super().__init__()
+        self.out = out
+        self.failed_parts = {}
+
+    def say(self, test, outcome):
+        name = test.id().replace("numba.cuda.tests.", "").replace("numba_cuda.", "").replace(" ", "_")
+        print(name, outcome, file=self.out, flush=True)
+
+    def addSuccess(self, test):
+        part = self.failed_parts.pop(test.id(), None)
+        self.say(test, "ok -" if part is None else f"failed {part}")
+
+    def addSkip(self, test, reason):
+        self.say(test, "ok skipped")
+
+    def addExpectedFailure(self, test, err):
+        self.say(test, "ok as expected")
+
+    def addUnexpectedSuccess(self, test):
+        self.say(test, "failed unexpected success")
+
+    def addFailure(self, test, err):
+        self.say(test, f"failed {self.words(err)}")
+
+    def addError(self, test, err):
+        self.addFailure(test, err)
+
+    def addSubTest(self, test, subtest, err):
+        if err is not None:
+            self.failed_parts[test.id()] = self.words(err)
+
+    def stopTest(self, test):
+        part = self.failed_parts.pop(test.id(), None)
+        if part is not None:
+            self.say(test, f"failed {part}")
+        super().stopTest(test)
+
+    @staticmethod
+    def words(err):
+        lines = [line for line in str(err[1]).splitlines() if line.strip()]
+        return f"{err[0].__name__}: {lines[0][:200] if lines else ''}"
+
+
+def main():
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    from numba import cuda
+    package = importlib.import_module("numba.cuda.tests").__name__ if cuda else ""
+    wanted = sys.argv[1:] or MODULES
+    for name in wanted:
+        module = importlib.import_module(f"{package}.{name}")
+        unittest.defaultTestLoader.loadTestsFromModule(module).run(Lines(out))
+
+
+main()
