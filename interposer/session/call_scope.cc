@@ -29,6 +29,7 @@ bool waitsForDevice(CallId call) {
     case CallId::cuMemHostUnregister:
     case CallId::cuMemPoolDestroy:
     case CallId::cuMemPoolTrimTo:
+    case CallId::cuMemSetAccess:
     case CallId::cuMemUnmap:
     case CallId::cuMemcpyHtoD_v2:
     case CallId::cuMipmappedArrayDestroy:

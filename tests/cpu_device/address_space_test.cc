@@ -170,7 +170,8 @@ TEST(AddressSpace, KernelsStopAtTheFirstByteOutsideWhenCheckedExactly) {
   for (const bool exactly : {false, true}) {
     AddressSpace space;
     if (exactly) space.checkExactly();
-    Outside environment(space.map(), pool, {});
+    const auto view = space.view(0);
+    Outside environment(view->map(), pool, {});
     const uint64_t begin = allocate(space, 100);
     const auto run = [&](uint64_t address, uint32_t threads) {
       ptx::LaunchShape shape;

@@ -19,6 +19,7 @@
 #include "gpud/device/cpu/memory_pool.h"
 #include "gpud/device/cpu/objects.h"
 #include "gpud/device/cpu/scheduler.h"
+#include "gpud/device/cpu/virtual_memory.h"
 
 namespace farwarp::cpu {
 
@@ -46,6 +47,7 @@ class Driver final : public DriverFront {
   AddressSpace& memory() { return memory_; }
   Scheduler& scheduler() { return scheduler_; }
   MemoryPools& pools() { return *pools_; }
+  VirtualMemory& virtualMemory() { return virtual_memory_; }
   ManagedAdvice& advice() { return advice_; }
   ptx::WorkerPool& pool();
   HandleTable<Context>& contexts() { return contexts_; }
@@ -85,6 +87,7 @@ class Driver final : public DriverFront {
 
   Config config_;
   AddressSpace memory_;
+  VirtualMemory virtual_memory_{*this};
   ManagedAdvice advice_;
   Scheduler scheduler_;
   std::unique_ptr<MemoryPools> pools_;  // made when the devices are known
