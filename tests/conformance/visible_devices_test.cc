@@ -1,18 +1,12 @@
 // Goal: CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER choose the devices of a program, which then can
 // use them, and no others. Method: the program starts itself with lists of all kinds, for the two
 // devices that there are; the child tells which devices it has, and works on the last of them.
-#include <fcntl.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include "conformance.h"
+#include "tests/conformance/child_process.h"
+#include "tests/conformance/conformance.h"
 
 namespace farwarp::conformance {
 namespace {
 
-constexpr const char* kChild = "FARWARP_TEST_VISIBLE_CHILD";
-constexpr int kAnswerFd = 9;
 constexpr const char* kUuid[] = {"66617277-6172-8070-8063-707500000000",
                                  "66617277-6172-8070-8063-707500000001"};
 
@@ -64,49 +58,22 @@ bool lastDeviceWorks(int count) {
 }
 
 TEST(VisibleDevicesChild, Answers) {
-  if (std::getenv(kChild) == nullptr) GTEST_SKIP() << "Started by the other test only.";
+  if (!isChild()) GTEST_SKIP() << "Started by the other test only.";
   const CUresult started = cuInit(0);
   std::string answer = nameOf(started);
   if (started == CUDA_SUCCESS) {
     const std::string buses = describeDevices();
     answer = buses + (lastDeviceWorks(static_cast<int>(buses.size())) ? "" : "!");
   }
-  ASSERT_EQ(write(kAnswerFd, answer.data(), answer.size()), static_cast<ssize_t>(answer.size()));
+  ASSERT_TRUE(writeAll(kToParentFd, answer.data(), answer.size()));
 }
 
 // What a program with these variables has; null leaves one unset.
 std::string startWith(const char* visible, const char* order) {
-  int pipe_ends[2];
-  if (pipe2(pipe_ends, O_CLOEXEC) != 0) return "no pipe";
-  const auto set = [](const char* name, const char* value) {
-    value == nullptr ? unsetenv(name) : setenv(name, value, 1);
-  };
-  set("CUDA_VISIBLE_DEVICES", visible);
-  set("CUDA_DEVICE_ORDER", order);
-  set(kChild, "1");
-  const std::string notes = std::getenv("FARWARP_CONFORMANCE_NOTES");
-  set("FARWARP_CONFORMANCE_NOTES", nullptr);
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, pipe_ends[1], kAnswerFd);
-  char program[] = "/proc/self/exe", filter[] = "--gtest_filter=VisibleDevicesChild.*";
-  char* arguments[] = {program, filter, nullptr};
-  pid_t child = 0;
-  const int failed = posix_spawn(&child, program, &actions, nullptr, arguments, environ);
-  posix_spawn_file_actions_destroy(&actions);
-  close(pipe_ends[1]);
-  set(kChild, nullptr);
-  set("FARWARP_CONFORMANCE_NOTES", notes.c_str());
-  if (failed != 0) return "not started";
-  char answer[256];
-  std::string all;
-  for (ssize_t bytes; (bytes = read(pipe_ends[0], answer, sizeof(answer))) > 0;) {
-    all.append(answer, static_cast<size_t>(bytes));
-  }
-  close(pipe_ends[0]);
-  int status = 0;
-  waitpid(child, &status, 0);
-  return status == 0 ? all : all + " and failed";
+  Child child("VisibleDevicesChild.*", -1,
+              {{"CUDA_VISIBLE_DEVICES", visible}, {"CUDA_DEVICE_ORDER", order}});
+  const std::string answer = child.receiveRest();
+  return child.passed() ? answer : answer + " and failed";
 }
 
 TEST(VisibleDevices, AreWhatTheProgramHas) {
