@@ -129,7 +129,8 @@ CUresult cuMemFreeAsync(CUdeviceptr address, CUstream stream, uint16_t record_fl
   AllocationMap& allocations = scope.client().allocations;
   std::optional<Allocation> known = allocations.findDevice(address);
   if (known && known->kind != AllocationKind::device) known.reset();
-  if (!known || known->base != address || known->global || known->physical != 0) {
+  if (!known || known->base != address || known->global || known->physical != 0 ||
+      known->imported) {
     return CUDA_ERROR_INVALID_VALUE;
   }
   // Out of the map first: as soon as gpud has freed it, another thread may be given the address.

@@ -62,6 +62,8 @@ CUresult attributeOf(const Allocation& memory, uint64_t address, CUpointer_attri
     case CU_POINTER_ATTRIBUTE_IS_MANAGED:
       return give<int>(data, managed ? 1 : 0);
     case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
+      return give<int>(data, on_device && !memory.stream_ordered && !memory.global &&
+                                 !memory.imported && memory.physical == 0);
     case CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE:
     case CU_POINTER_ATTRIBUTE_IS_HW_DECOMPRESS_CAPABLE:
       return give<int>(data, 0);

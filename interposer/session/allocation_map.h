@@ -38,6 +38,7 @@ struct Allocation {
   uint64_t region = 0;          // of a managed variable: where the shared pages begin
   bool stream_ordered = false;  // from a memory pool; belongs to no context
   uint64_t pool = 0;            // handle of that pool, 0 for the device's default one
+  bool imported = false;        // of another process: closed, not freed
   uint64_t physical = 0;        // handle of what is mapped here (cuMemMap), 0 for other memory
   uint64_t access = 0;          // of a mapping: the devices that may use it, a bit each
   uint32_t handle_types = 0;    // CUmemAllocationHandleType, of what other processes may import

@@ -2,8 +2,8 @@
 //
 // There is one, made by the first CUDA call and never destroyed: runtimes in shared libraries call
 // in after static destructors have run. Lock order: Contexts::transitions,
-// MemoryPools::transitions, VirtualMemory::transitions or Image::mutex, then the shared memory's
-// lock, then the session log's; all others are leaves.
+// MemoryPools::transitions, VirtualMemory::transitions, ImportedMemory::transitions or
+// Image::mutex, then the shared memory's lock, then the session log's; all others are leaves.
 #pragma once
 
 #include <cuda.h>
@@ -25,6 +25,7 @@
 #include "interposer/session/host_arena.h"
 #include "interposer/session/host_functions.h"
 #include "interposer/session/images.h"
+#include "interposer/session/imported_memory.h"
 #include "interposer/session/memory_pools.h"
 #include "interposer/session/options.h"
 #include "interposer/session/peer_facts.h"
@@ -78,6 +79,7 @@ class Client final : public DriverFront {
   ManagedAdvice managed_advice;
   MemoryPools memory_pools;
   VirtualMemory virtual_memory;
+  ImportedMemory imported_memory;
   PeerFacts peer_facts;
   TextureObjects textures;
   TextureObjects surfaces;

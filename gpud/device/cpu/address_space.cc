@@ -1,9 +1,12 @@
 #include "gpud/device/cpu/address_space.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <iterator>
+
+#include "gpud/device/cpu/memory_file.h"
 
 namespace farwarp::cpu {
 namespace {
@@ -28,8 +31,13 @@ bool everybodys(MemoryKind kind) {
   return kind == MemoryKind::host || kind == MemoryKind::registered || kind == MemoryKind::managed;
 }
 
+// Memory of a file, at addresses that were reserved for it.
+bool isOfFile(MemoryKind kind) {
+  return kind == MemoryKind::mapped || kind == MemoryKind::imported;
+}
+
 // Closes the pages, afresh, which gives their memory back to the system.
-void close(uint64_t begin, uint64_t bytes) {
+void closePages(uint64_t begin, uint64_t bytes) {
   mmap(pointer(begin), bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
        -1, 0);
 }
@@ -68,7 +76,7 @@ void AddressSpace::divide(unsigned devices) {
 size_t AddressSpace::zoneFor(MemoryKind kind, int device) const {
   if (single()) return 0;
   if (everybodys(kind)) return kCommonZone;
-  if (kind == MemoryKind::mapped) return kMappingZone;
+  if (isOfFile(kind)) return kMappingZone;
   return kFirstDeviceZone + 2 * static_cast<size_t>(device) + (kind == MemoryKind::pooled);
 }
 
@@ -126,7 +134,7 @@ bool AddressSpace::mayTouch(const MemoryView& view, const Allocation& allocation
   if (everybodys(allocation.kind)) return true;
   const bool own = allocation.device == view.device_;
   const bool granted = (allocation.access & bit(view.device_)) != 0;
-  if (allocation.kind == MemoryKind::mapped) return granted;
+  if (isOfFile(allocation.kind)) return granted;
   if (allocation.kind == MemoryKind::pooled) return own || granted;
   return own || (view.peers_ & bit(allocation.device)) != 0;
 }
@@ -137,7 +145,7 @@ bool AddressSpace::isListed(const MemoryView& view, const Allocation& allocation
   if (allocation.bytes == 0 || !mayTouch(view, allocation)) return false;
   if (exact_ || !reserved(allocation.begin)) return true;
   if (single()) return false;
-  return allocation.kind == MemoryKind::mapped ||
+  return isOfFile(allocation.kind) ||
          (allocation.kind == MemoryKind::pooled && allocation.device != view.device_);
 }
 
@@ -242,6 +250,30 @@ bool AddressSpace::map(const Allocation& mapping, int file, uint64_t offset) {
   return true;
 }
 
+int AddressSpace::moveToFile(const Allocation& memory, uint32_t device_index) {
+  std::lock_guard lock(mutex_);
+  const auto at = placed_.find(memory.begin);
+  if (at == placed_.end() || at->second.allocation.number != memory.number) return -1;
+  const uint64_t bytes = at->second.mapped_bytes;
+  const int file = createMemoryFile({bytes, memory.bytes, device_index});
+  if (file < 0) return -1;
+  for (uint64_t done = 0; done < bytes;) {
+    const ssize_t wrote =
+        pwrite(file, pointer(memory.begin + done), bytes - done, static_cast<off_t>(done));
+    if (wrote <= 0) {
+      ::close(file);
+      return -1;
+    }
+    done += static_cast<uint64_t>(wrote);
+  }
+  if (mmap(pointer(memory.begin), bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, 0) ==
+      MAP_FAILED) {
+    ::close(file);
+    return -1;
+  }
+  return file;
+}
+
 bool AddressSpace::unmap(uint64_t begin) {
   std::lock_guard lock(mutex_);
   const auto at = placed_.find(begin);
@@ -300,9 +332,9 @@ void AddressSpace::unmap(Placement::iterator at) {
   placed_.erase(at);
   hide(allocation);
   if (mapped == 0) return;
-  close(allocation.begin, mapped);
+  closePages(allocation.begin, mapped);
   if (allocation.kind == MemoryKind::mapped) return;  // neither its addresses nor its memory
-  if (!everybodys(allocation.kind)) {
+  if (!everybodys(allocation.kind) && allocation.kind != MemoryKind::imported) {
     used_bytes_[static_cast<size_t>(allocation.device)] -= mapped;
   }
   zoneAt(allocation.begin).giveBack(allocation.begin, mapped + kPageBytes);

@@ -21,6 +21,7 @@ enum class MemoryKind : uint8_t {
   module,      // variables of a module or library
   heap,        // device-side malloc
   mapped,      // cuMemMap
+  imported,    // cuIpcOpenMemHandle
   host,        // cuMemHostAlloc
   managed,     // cuMemAllocManaged
   registered,  // cuMemHostRegister
@@ -34,8 +35,8 @@ struct Allocation {
   int device = 0;
   unsigned flags = 0;   // of cuMemHostAlloc or cuMemHostRegister
   uint64_t number = 0;  // CU_POINTER_ATTRIBUTE_BUFFER_ID: never used twice
-  // Of kinds pooled and mapped: the devices whose kernels may touch it, a bit each. A pool's own
-  // device may always; mapped memory that none may touch is closed to copies as well.
+  // Of kinds pooled, mapped and imported: the devices whose kernels may touch it, a bit each. A
+  // pool's own device may always; mapped memory that none may touch is closed to copies as well.
   uint32_t access = 0;
   uint64_t physical = 0;  // of kind mapped: the handle of what is mapped
 
@@ -104,6 +105,10 @@ class AddressSpace {
   // Maps pages of a file at `mapping.begin`, which is reserved. False when the system refuses.
   bool map(const Allocation& mapping, int file, uint64_t offset);
   bool unmap(uint64_t begin);
+  // Puts the memory of kind device into a file, which the caller closes, without a change of
+  // address or content. Nothing may touch it meanwhile. -1 when it is not there any more, or the
+  // system refuses.
+  int moveToFile(const Allocation& memory, uint32_t device_index);
   // Memory that counts as the device's though it may not be mapped. False when it has no more.
   bool charge(int device, uint64_t bytes, uint64_t bytes_max);
   void discharge(int device, uint64_t bytes);

@@ -110,6 +110,7 @@ void Context::end() {
   textures_.clear();
   for (const auto& module : driver_.modules().removeIf(mine)) module->forgetFunctions(driver_);
   for (const auto& library : driver_.libraries().all()) library->forgetContext(number_);
+  driver_.ipc().contextEnds(number_);
   driver_.memory().releaseContext(number_);
   for (const auto& other : driver_.contexts().all()) other->forgetPeer(*this);
   std::lock_guard lock(mutex_);

@@ -100,6 +100,13 @@ uint64_t Driver::threadNumberForStreams() {
   return thread.number;
 }
 
+int Driver::deviceByIndex(uint32_t index) const {
+  for (const auto& device : devices_) {
+    if (static_cast<uint32_t>(device->index()) == index) return device->ordinal();
+  }
+  return -1;
+}
+
 std::shared_ptr<Context> Driver::contextByNumber(uint64_t number) const {
   for (const auto& context : contexts_.all()) {
     if (context->number() == number) return context;

@@ -18,6 +18,7 @@ constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 struct Trailer {
   char magic[sizeof(kMagic)];
   uint64_t bytes;
+  uint64_t used_bytes;
   uint32_t device_index;
   uint32_t reserved;
 };
@@ -30,6 +31,7 @@ int createMemoryFile(const MemoryFile& memory) {
   Trailer trailer{};
   std::memcpy(trailer.magic, kMagic, sizeof(kMagic));
   trailer.bytes = memory.bytes;
+  trailer.used_bytes = memory.used_bytes;
   trailer.device_index = memory.device_index;
   const bool made = ftruncate(file, static_cast<off_t>(memory.bytes + kPageBytes)) == 0 &&
                     pwrite(file, &trailer, sizeof(trailer), static_cast<off_t>(memory.bytes)) ==
@@ -52,10 +54,10 @@ bool openMemoryFile(int file, MemoryFile& memory) {
   if (pread(file, &trailer, sizeof(trailer), static_cast<off_t>(bytes)) !=
           static_cast<ssize_t>(sizeof(trailer)) ||
       std::memcmp(trailer.magic, kMagic, sizeof(kMagic)) != 0 || trailer.bytes != bytes ||
-      bytes % kPageBytes != 0) {
+      bytes % kPageBytes != 0 || trailer.used_bytes == 0 || trailer.used_bytes > bytes) {
     return false;
   }
-  memory = {trailer.bytes, trailer.device_index};
+  memory = {trailer.bytes, trailer.used_bytes, trailer.device_index};
   return true;
 }
 

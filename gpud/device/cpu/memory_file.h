@@ -7,7 +7,8 @@ namespace farwarp::cpu {
 
 // Written behind the memory, so that who gets the descriptor knows what it is.
 struct MemoryFile {
-  uint64_t bytes = 0;
+  uint64_t bytes = 0;         // whole pages
+  uint64_t used_bytes = 0;    // as asked for
   uint32_t device_index = 0;  // Device::index() of the device that it belongs to
 };
 

@@ -65,7 +65,8 @@ VirtualMemory::Physical* VirtualMemory::findHeld(uint64_t handle) {
 bool VirtualMemory::backWithFile(Physical& memory) {
   if (memory.properties.requestedHandleTypes != CU_MEM_HANDLE_TYPE_NONE) {
     const Device& device = *driver_.device(memory.properties.location.id);
-    memory.file = createMemoryFile({memory.bytes, static_cast<uint32_t>(device.index())});
+    memory.file =
+        createMemoryFile({memory.bytes, memory.bytes, static_cast<uint32_t>(device.index())});
     memory.own_file = true;
     return memory.file >= 0;
   }
@@ -240,12 +241,8 @@ CUresult VirtualMemory::exportFile(uint64_t handle, int* file) {
 CUresult VirtualMemory::importFile(int file, uint64_t* handle) {
   MemoryFile found;
   if (!openMemoryFile(file, found) || !isGranular(found.bytes)) return CUDA_ERROR_INVALID_VALUE;
-  int ordinal = 0;
-  while (ordinal < driver_.devices() &&
-         static_cast<uint32_t>(driver_.device(ordinal)->index()) != found.device_index) {
-    ++ordinal;
-  }
-  if (ordinal == driver_.devices()) return CUDA_ERROR_INVALID_DEVICE;
+  const int ordinal = driver_.deviceByIndex(found.device_index);
+  if (ordinal < 0) return CUDA_ERROR_INVALID_DEVICE;
   Physical memory{.bytes = found.bytes, .own_file = true, .imported = true};
   memory.properties.type = CU_MEM_ALLOCATION_TYPE_PINNED;
   memory.properties.requestedHandleTypes = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR;

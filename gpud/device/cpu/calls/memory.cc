@@ -39,6 +39,7 @@ CUresult freeMemory(uint64_t address, MemoryKind kind) {
   }
   const auto owner = driver.contextByNumber(found.context);
   if (owner != nullptr) owner->synchronize();
+  driver.ipc().forget(found.number);
   if (!driver.memory().release(address, kind, found.number)) return CUDA_ERROR_INVALID_VALUE;
   return owner != nullptr ? owner->error() : CUDA_SUCCESS;
 }

@@ -61,6 +61,7 @@ CUresult cuMemFreeAsync(CUdeviceptr address, CUstream stream, uint16_t flags) {
   }
   Scheduler& scheduler = Driver::get().scheduler();
   scheduler.wait(scheduler.tail(use.stream));
+  Driver::get().ipc().forget(found.number);
   return memory.release(address, MemoryKind::device, found.number) ? use.context->error()
                                                                    : CUDA_ERROR_INVALID_VALUE;
 }

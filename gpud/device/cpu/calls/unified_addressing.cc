@@ -49,7 +49,7 @@ CUresult attributeOf(const Allocation& found, CUpointer_attribute which, CUdevic
       put<int>(out, found.device);
       break;
     case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
-      put<unsigned>(out, 0);
+      put<unsigned>(out, found.number != 0 && found.kind == MemoryKind::device);
       break;
     case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
       put<CUdeviceptr>(out, found.begin);
