@@ -27,6 +27,7 @@
 #include "interposer/session/images.h"
 #include "interposer/session/imported_memory.h"
 #include "interposer/session/memory_pools.h"
+#include "interposer/session/occupancy_answers.h"
 #include "interposer/session/options.h"
 #include "interposer/session/peer_facts.h"
 #include "interposer/session/session_log.h"
@@ -81,6 +82,7 @@ class Client final : public DriverFront {
   VirtualMemory virtual_memory;
   ImportedMemory imported_memory;
   PeerFacts peer_facts;
+  OccupancyAnswers occupancy;
   TextureObjects textures;
   TextureObjects surfaces;
   Contexts contexts{handles};
