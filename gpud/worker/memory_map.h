@@ -1,4 +1,5 @@
-// The device memory that the session allocated: what it may free, and what goes with a context.
+// The device memory that the session allocated: what it may free, what goes with a context, and how
+// much of each device it holds.
 #pragma once
 
 #include <cuda.h>
@@ -18,10 +19,7 @@ class MemoryMap {
   explicit MemoryMap(SessionCounters& counters) : counters_(counters) {}
 
   void add(CUdeviceptr address, uint64_t bytes, CUcontext context, CUdevice device) {
-    const size_t last = SessionCounters::kDevices - 1;
-    const size_t counted = std::min(static_cast<size_t>(std::max(device, 0)), last);
-    counters_.memory_bytes[counted] += bytes;
-    allocations_[address] = {bytes, context, counted};
+    allocations_[address] = count(bytes, device, context);
   }
   // Forgets the allocation that starts at `address`; nothing when none does.
   std::optional<CUcontext> remove(CUdeviceptr address) {
@@ -39,7 +37,17 @@ class MemoryMap {
       return true;
     });
   }
-  size_t allocations() const { return allocations_.size(); }
+  // Memory that has an id and belongs to no context, mapped or not (cuMemCreate).
+  void addPhysical(uint64_t id, uint64_t bytes, CUdevice device) {
+    physical_[id] = count(bytes, device, nullptr);
+  }
+  void removePhysical(uint64_t id) {
+    const auto it = physical_.find(id);
+    if (it == physical_.end()) return;  // another session's
+    uncount(it->second);
+    physical_.erase(it);
+  }
+  size_t allocations() const { return allocations_.size() + physical_.size(); }
 
  private:
   struct Allocation {
@@ -47,10 +55,17 @@ class MemoryMap {
     CUcontext context;
     size_t device;
   };
+  Allocation count(uint64_t bytes, CUdevice device, CUcontext context) {
+    const size_t last = SessionCounters::kDevices - 1;
+    const size_t counted = std::min(static_cast<size_t>(std::max(device, 0)), last);
+    counters_.memory_bytes[counted] += bytes;
+    return {bytes, context, counted};
+  }
   void uncount(const Allocation& gone) { counters_.memory_bytes[gone.device] -= gone.bytes; }
 
   SessionCounters& counters_;
   std::map<CUdeviceptr, Allocation> allocations_;
+  std::map<uint64_t, Allocation> physical_;  // by id
 };
 
 }  // namespace farwarp::worker

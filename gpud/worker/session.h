@@ -22,6 +22,7 @@
 #include "gpud/worker/link_states.h"
 #include "gpud/worker/memory_map.h"
 #include "gpud/worker/output_capture.h"
+#include "gpud/worker/shared_descriptors.h"
 #include "gpud/worker/shared_memory.h"
 #include "gpud/worker/staging_pool.h"
 #include "gpud/worker/uploads.h"
@@ -97,6 +98,7 @@ class Session final : public wire::SessionHandler, public ReplyNews {
   Contexts& contexts() { return contexts_; }
   MemoryMap& memory() { return memory_; }
   SharedMemory& sharedMemory() { return shared_memory_; }
+  SharedDescriptors& sharedDescriptors() { return shared_descriptors_; }
   StagingPool& staging() { return staging_; }
   Uploads& uploads() { return uploads_; }
   Downloads& downloads() { return downloads_; }
@@ -168,6 +170,7 @@ class Session final : public wire::SessionHandler, public ReplyNews {
   Contexts contexts_;
   MemoryMap memory_;
   SharedMemory shared_memory_;
+  SharedDescriptors shared_descriptors_;
   StagingPool staging_;
   Uploads uploads_;
   Downloads downloads_;

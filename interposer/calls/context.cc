@@ -40,7 +40,7 @@ CUresult cuCtxCreate_v2(CUcontext* handle, unsigned int flags, CUdevice device) 
   FARWARP_TRY(scope.client().contexts.create(device, flags, context));
   wire::Args_cuCtxCreate_v2 args;
   args.flags = flags;
-  args.dev = device;
+  args.dev = scope.client().devices.toServer(device);
   args.context = context->id;
   wire::Reply_cuCtxCreate_v2 reply;
   if (CUresult result = scope.call(args, reply); result != CUDA_SUCCESS) {

@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "driver/array_shape.h"
+#include "driver/atomic_operations.h"
 #include "interposer/calls/body.h"
 
 namespace farwarp::client::calls {
@@ -94,6 +96,36 @@ CUresult cuDeviceGetPCIBusId(char* text, int bytes, CUdevice ordinal) {
   FARWARP_TRY(findDevice(CallId::cuDeviceGetPCIBusId, ordinal, device));
   if (text == nullptr || bytes <= 0) return CUDA_ERROR_INVALID_VALUE;
   copyText(text, bytes, device->snapshot().pci_bus_id);
+  return CUDA_SUCCESS;
+}
+
+CUresult cuDeviceGetHostAtomicCapabilities(unsigned int* capabilities,
+                                           const CUatomicOperation* operations, unsigned int count,
+                                           CUdevice ordinal) {
+  const Device* device = nullptr;
+  FARWARP_TRY(findDevice(CallId::cuDeviceGetHostAtomicCapabilities, ordinal, device));
+  if (capabilities == nullptr || !areAtomicOperations(operations, count)) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  std::fill_n(capabilities, count, 0u);
+  return CUDA_SUCCESS;
+}
+
+CUresult cuDeviceGetTexture1DLinearMaxWidth(size_t* texels, CUarray_format format,
+                                            unsigned int channels, CUdevice ordinal) {
+  CallScope scope(CallId::cuDeviceGetTexture1DLinearMaxWidth);
+  FARWARP_TRY(scope.enter(kNeedsInit));
+  if (scope.client().devices.find(ordinal) == nullptr) return CUDA_ERROR_INVALID_DEVICE;
+  ArrayShape row;
+  if (texels == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  FARWARP_TRY(describeArray({.Width = 1, .Format = format, .NumChannels = channels}, row));
+  wire::Args_cuDeviceGetTexture1DLinearMaxWidth args;
+  args.format = format;
+  args.numChannels = channels;
+  args.dev = scope.client().devices.toServer(ordinal);
+  wire::Reply_cuDeviceGetTexture1DLinearMaxWidth reply;
+  FARWARP_TRY(scope.call(args, reply));
+  *texels = reply.maxWidthInElements;
   return CUDA_SUCCESS;
 }
 

@@ -95,6 +95,7 @@ void keepAttribute(Kernel& kernel, CUfunction_attribute attribute, int value) {
   if (index < kernel.attributes.size()) {
     kernel.attributes[index].store(value, std::memory_order_relaxed);
   }
+  Client::get().occupancy.forget();
 }
 
 void keepGlobal(Client& client, uint64_t owner, CUcontext context, uint64_t address,

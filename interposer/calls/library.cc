@@ -275,7 +275,7 @@ CUresult cuKernelSetAttribute(CUfunction_attribute attribute, int value, CUkerne
   args.attrib = static_cast<uint32_t>(attribute);
   args.val = value;
   args.kernel = idOf(handle);
-  args.dev = device;
+  args.dev = scope.client().devices.toServer(device);
   wire::Reply_cuKernelSetAttribute reply;
   FARWARP_TRY(scope.call(args, reply));
   keepAttribute(*kernel, attribute, value);

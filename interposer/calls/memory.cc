@@ -95,6 +95,7 @@ CUresult cuMemFree_v2(CUdeviceptr address) {
   if (known->kind != AllocationKind::device && known->kind != AllocationKind::managed) {
     return CUDA_ERROR_INVALID_VALUE;
   }
+  if (known->physical != 0 || known->imported) return CUDA_ERROR_INVALID_VALUE;
   // Out of the map first: as soon as gpud has freed it, another thread may be given the address.
   if (!allocations.removeDevice(address)) return CUDA_ERROR_INVALID_VALUE;
   if (known->kind == AllocationKind::managed) return freeManaged(scope, *known);

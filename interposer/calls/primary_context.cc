@@ -15,7 +15,7 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext* handle, CUdevice device) {
   if (context == nullptr) return CUDA_ERROR_INVALID_DEVICE;
   std::lock_guard lock(contexts.transitions);
   wire::Args_cuDevicePrimaryCtxRetain args;
-  args.dev = device;
+  args.dev = scope.client().devices.toServer(device);
   args.context = context->id;
   FARWARP_TRY(scope.submit(args));
   context->active = true;
@@ -34,7 +34,7 @@ CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device) {
     std::lock_guard lock(contexts.transitions);
     if (context->retained == 0) return CUDA_ERROR_INVALID_CONTEXT;
     wire::Args_cuDevicePrimaryCtxRelease_v2 args;
-    args.dev = device;
+    args.dev = scope.client().devices.toServer(device);
     args.context = context->id;
     if (context->retained == 1) scope.client().endSharing(*context);
     FARWARP_TRY(scope.submit(args));
@@ -62,7 +62,7 @@ CUresult cuDevicePrimaryCtxReset_v2(CUdevice device) {
     std::lock_guard lock(contexts.transitions);
     if (context->active.exchange(false)) {
       wire::Args_cuDevicePrimaryCtxReset_v2 args;
-      args.dev = device;
+      args.dev = scope.client().devices.toServer(device);
       scope.client().endSharing(*context);
       wire::Reply_cuDevicePrimaryCtxReset_v2 reply;
       result = scope.call(args, reply);
@@ -87,7 +87,7 @@ CUresult cuDevicePrimaryCtxSetFlags_v2(CUdevice device, unsigned int flags) {
     return CUDA_ERROR_INVALID_VALUE;
   }
   wire::Args_cuDevicePrimaryCtxSetFlags_v2 args;
-  args.dev = device;
+  args.dev = scope.client().devices.toServer(device);
   args.flags = flags;
   FARWARP_TRY(scope.submit(args));
   context->flags = flags;

@@ -40,7 +40,7 @@ CUresult defaultPool(CallScope& scope, int device, uint64_t& id) {
   uint64_t& known = scope.client().memory_pools.defaultOf(device);
   if (known == 0) {
     wire::Args_cuDeviceGetDefaultMemPool args;
-    args.dev = device;
+    args.dev = scope.client().devices.toServer(device);
     FARWARP_TRY(scope.create(HandleType::memPool, args.pool, 0, nullptr));
     scope.sendAs(CallId::cuDeviceGetDefaultMemPool);
     wire::Reply_cuDeviceGetDefaultMemPool reply;
@@ -116,7 +116,7 @@ CUresult cuMemAllocFromPoolAsync(CUdeviceptr* address, size_t bytes, CUmemoryPoo
   args.bytes = bytes;
   wire::Reply_cuMemAllocFromPoolAsync reply;
   FARWARP_TRY(scope.call(args, reply));
-  keep(scope, reply.address, bytes, static_cast<int>(reply.device), args.pool);
+  keep(scope, reply.address, bytes, scope.client().devices.fromServer(reply.device), args.pool);
   *address = reply.address;
   return CUDA_SUCCESS;
 }
@@ -129,7 +129,10 @@ CUresult cuMemFreeAsync(CUdeviceptr address, CUstream stream, uint16_t record_fl
   AllocationMap& allocations = scope.client().allocations;
   std::optional<Allocation> known = allocations.findDevice(address);
   if (known && known->kind != AllocationKind::device) known.reset();
-  if (!known || known->base != address || known->global) return CUDA_ERROR_INVALID_VALUE;
+  if (!known || known->base != address || known->global || known->physical != 0 ||
+      known->imported) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
   // Out of the map first: as soon as gpud has freed it, another thread may be given the address.
   if (!allocations.removeDevice(address)) return CUDA_ERROR_INVALID_VALUE;
   args.address = address;
@@ -145,7 +148,7 @@ CUresult cuMemPoolCreate(CUmemoryPool* pool, const CUmemPoolProps* properties) {
     return CUDA_ERROR_INVALID_VALUE;
   }
   wire::Args_cuMemPoolCreate args;
-  args.device = properties->location.id;
+  args.device = scope.client().devices.toServer(properties->location.id);
   args.bytes_max = properties->maxSize;
   FARWARP_TRY(scope.create(HandleType::memPool, args.pool, 0, nullptr));
   wire::Reply_cuMemPoolCreate reply;
@@ -224,7 +227,7 @@ CUresult cuMemPoolSetAccess(CUmemoryPool pool, const CUmemAccessDesc* map, size_
         scope.client().devices.find(map[i].location.id) == nullptr) {
       return CUDA_ERROR_INVALID_VALUE;
     }
-    devices.push_back(map[i].location.id);
+    devices.push_back(scope.client().devices.toServer(map[i].location.id));
     flags.push_back(static_cast<uint32_t>(map[i].flags));
   }
   args.devices = devices;
@@ -242,7 +245,7 @@ CUresult cuMemPoolGetAccess(CUmemAccess_flags* flags, CUmemoryPool pool, CUmemLo
       scope.client().devices.find(location->id) == nullptr) {
     return CUDA_ERROR_INVALID_VALUE;
   }
-  args.device = location->id;
+  args.device = scope.client().devices.toServer(location->id);
   wire::Reply_cuMemPoolGetAccess reply;
   FARWARP_TRY(scope.call(args, reply));
   *flags = static_cast<CUmemAccess_flags>(reply.flags);
@@ -264,7 +267,7 @@ CUresult cuDeviceSetMemPool(CUdevice device, CUmemoryPool pool) {
   if (pool == nullptr) return CUDA_ERROR_INVALID_VALUE;
   wire::Args_cuDeviceSetMemPool args;
   FARWARP_TRY(scope.use(HandleType::memPool, pool, args.pool));
-  args.dev = device;
+  args.dev = scope.client().devices.toServer(device);
   MemoryPools& pools = scope.client().memory_pools;
   std::lock_guard lock(pools.transitions);
   wire::Reply_cuDeviceSetMemPool reply;

@@ -52,14 +52,18 @@ CUresult attributeOf(const Allocation& memory, uint64_t address, CUpointer_attri
     case CU_POINTER_ATTRIBUTE_MAPPED:
       return give<int>(data, 1);
     case CU_POINTER_ATTRIBUTE_ACCESS_FLAGS:
-      return give<int>(data, CU_POINTER_ATTRIBUTE_ACCESS_FLAG_READWRITE);
+      return give<int>(data, memory.physical == 0 || memory.access != 0
+                                 ? CU_POINTER_ATTRIBUTE_ACCESS_FLAG_READWRITE
+                                 : CU_POINTER_ATTRIBUTE_ACCESS_FLAG_NONE);
     case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES:
-      return give<uint64_t>(data, 0);
+      return give<uint64_t>(data, memory.handle_types);
     case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
       return givePool(memory, data);
     case CU_POINTER_ATTRIBUTE_IS_MANAGED:
       return give<int>(data, managed ? 1 : 0);
     case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
+      return give<int>(data, on_device && !memory.stream_ordered && !memory.global &&
+                                 !memory.imported && memory.physical == 0);
     case CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE:
     case CU_POINTER_ATTRIBUTE_IS_HW_DECOMPRESS_CAPABLE:
       return give<int>(data, 0);

@@ -55,9 +55,21 @@ std::optional<Allocation> AllocationMap::find(uint64_t address) const {
   return std::nullopt;
 }
 
+std::optional<Allocation> AllocationMap::widened(Allocation mapping) const {
+  if (mapping.access == 0) return std::nullopt;
+  for (auto next = device_.find(mapping.base + mapping.bytes); next != device_.end();
+       next = device_.find(mapping.base + mapping.bytes)) {
+    if (next->second.physical == 0 || next->second.access == 0) break;
+    mapping.bytes += next->second.bytes;
+  }
+  return mapping;
+}
+
 std::optional<Allocation> AllocationMap::findDevice(uint64_t address) const {
   std::shared_lock lock(mutex_);
-  if (const Allocation* found = lookup(device_, address)) return *found;
+  if (const Allocation* found = lookup(device_, address)) {
+    return found->physical == 0 ? std::optional(*found) : widened(*found);
+  }
   const Allocation* host = lookup(host_, address);
   return host == nullptr || !host->shared ? std::nullopt : std::optional(*host);
 }
@@ -72,6 +84,12 @@ std::optional<Allocation> AllocationMap::findHost(uint64_t address) const {
   std::shared_lock lock(mutex_);
   const Allocation* found = lookup(host_, address);
   return found == nullptr ? std::nullopt : std::optional(*found);
+}
+
+void AllocationMap::setAccess(uint64_t base, uint64_t access) {
+  std::unique_lock lock(mutex_);
+  const auto found = device_.find(base);
+  if (found != device_.end()) found->second.access = access;
 }
 
 bool AllocationMap::setSyncMemops(uint64_t address, bool on) {

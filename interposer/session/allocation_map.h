@@ -38,6 +38,10 @@ struct Allocation {
   uint64_t region = 0;          // of a managed variable: where the shared pages begin
   bool stream_ordered = false;  // from a memory pool; belongs to no context
   uint64_t pool = 0;            // handle of that pool, 0 for the device's default one
+  bool imported = false;        // of another process: closed, not freed
+  uint64_t physical = 0;        // handle of what is mapped here (cuMemMap), 0 for other memory
+  uint64_t access = 0;          // of a mapping: the devices that may use it, a bit each
+  uint32_t handle_types = 0;    // CUmemAllocationHandleType, of what other processes may import
 };
 
 class AllocationMap {
@@ -51,6 +55,8 @@ class AllocationMap {
   std::optional<Allocation> removeHost(uint64_t base);
 
   // The allocation that `address` lies in. Memory of the device is also host memory that it sees.
+  // Of mappings side by side, findDevice gives the first one with the bytes of all; it knows none
+  // that no device may use.
   std::optional<Allocation> find(uint64_t address) const;
   std::optional<Allocation> findDevice(uint64_t address) const;
   std::optional<Allocation> findHost(uint64_t address) const;
@@ -64,6 +70,8 @@ class AllocationMap {
            address < host_high_.load(std::memory_order_relaxed);
   }
 
+  // The devices that may use the mapping that begins at `base`.
+  void setAccess(uint64_t base, uint64_t access);
   // CU_POINTER_ATTRIBUTE_SYNC_MEMOPS of the allocation that `address` lies in. False if none.
   bool setSyncMemops(uint64_t address, bool on);
 
@@ -77,6 +85,7 @@ class AllocationMap {
  private:
   using Ranges = std::map<uint64_t, Allocation>;
   static const Allocation* lookup(const Ranges& ranges, uint64_t address);
+  std::optional<Allocation> widened(Allocation mapping) const;
   static std::optional<Allocation> take(Ranges& ranges, uint64_t base);
 
   mutable std::shared_mutex mutex_;  // guards everything below; a leaf lock

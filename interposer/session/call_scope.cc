@@ -24,11 +24,14 @@ bool waitsForDevice(CallId call) {
     case CallId::cuCtxDestroy_v2:
     case CallId::cuDevicePrimaryCtxRelease_v2:
     case CallId::cuDevicePrimaryCtxReset_v2:
+    case CallId::cuIpcCloseMemHandle:
+    case CallId::cuIpcGetMemHandle:
     case CallId::cuLibraryUnload:
     case CallId::cuMemFree_v2:
     case CallId::cuMemHostUnregister:
     case CallId::cuMemPoolDestroy:
     case CallId::cuMemPoolTrimTo:
+    case CallId::cuMemSetAccess:
     case CallId::cuMemUnmap:
     case CallId::cuMemcpyHtoD_v2:
     case CallId::cuMipmappedArrayDestroy:

@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
+#include <cstdlib>
 
 #include "driver/hidden_tables.h"
 #include "driver_calls_gen.h"
@@ -141,7 +141,8 @@ CUresult Client::openSession() {
     sayOnce("No GPU: " + error.sentence);
     return wire::toCudaResult(error.kind);
   }
-  devices.fill(connection_->server());
+  devices.fill(connection_->server(), std::getenv("CUDA_VISIBLE_DEVICES"),
+               std::getenv("CUDA_DEVICE_ORDER"));
   driver_version_ = connection_->server().driver_version;
   log.attach(*connection_);
   events.write("Connected to " + options.server + ": gpud " + connection_->server().server_version +
@@ -240,14 +241,8 @@ int Client::deviceCount() {
 }
 
 DeviceIdentity Client::deviceIdentity(int ordinal) {
-  DeviceIdentity identity{};
   const Device* device = devices.find(ordinal);
-  if (device == nullptr) return identity;
-  std::memcpy(identity.uuid.bytes, device->snapshot().uuid.data(), sizeof(identity.uuid.bytes));
-  identity.pci_domain = device->value(CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID);
-  identity.pci_bus = device->value(CU_DEVICE_ATTRIBUTE_PCI_BUS_ID);
-  identity.pci_device = device->value(CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID);
-  return identity;
+  return device == nullptr ? DeviceIdentity{} : device->identity();
 }
 
 CUresult Client::primaryContext(CUcontext* context, CUdevice device) {

@@ -1,9 +1,9 @@
 // The root of everything the client library keeps for the process.
 //
 // There is one, made by the first CUDA call and never destroyed: runtimes in shared libraries call
-// in after static destructors have run. Lock order: Contexts::transitions, MemoryPools::transitions
-// or Image::mutex, then the shared
-// memory's lock, then the session log's; all others are leaves.
+// in after static destructors have run. Lock order: Contexts::transitions,
+// MemoryPools::transitions, VirtualMemory::transitions, ImportedMemory::transitions or
+// Image::mutex, then the shared memory's lock, then the session log's; all others are leaves.
 #pragma once
 
 #include <cuda.h>
@@ -25,12 +25,16 @@
 #include "interposer/session/host_arena.h"
 #include "interposer/session/host_functions.h"
 #include "interposer/session/images.h"
+#include "interposer/session/imported_memory.h"
 #include "interposer/session/memory_pools.h"
+#include "interposer/session/occupancy_answers.h"
 #include "interposer/session/options.h"
+#include "interposer/session/peer_facts.h"
 #include "interposer/session/session_log.h"
 #include "interposer/session/shared_memory.h"
 #include "interposer/session/texture_objects.h"
 #include "interposer/session/transfers.h"
+#include "interposer/session/virtual_memory.h"
 
 namespace farwarp::client {
 
@@ -75,6 +79,10 @@ class Client final : public DriverFront {
   HostArena host_arena;
   ManagedAdvice managed_advice;
   MemoryPools memory_pools;
+  VirtualMemory virtual_memory;
+  ImportedMemory imported_memory;
+  PeerFacts peer_facts;
+  OccupancyAnswers occupancy;
   TextureObjects textures;
   TextureObjects surfaces;
   Contexts contexts{handles};

@@ -2,10 +2,14 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
+
+#include "driver/visible_devices.h"
 
 namespace farwarp::client {
 
-Device::Device(const wire::DeviceSnapshot& snapshot) : snapshot_(snapshot) {
+Device::Device(const wire::DeviceSnapshot& snapshot, int server_ordinal)
+    : snapshot_(snapshot), server_ordinal_(server_ordinal) {
   for (const wire::DeviceAttribute& attribute : snapshot_.attributes) {
     if (attribute.id <= 0 || attribute.id >= CU_DEVICE_ATTRIBUTE_MAX) continue;
     values_[static_cast<size_t>(attribute.id)] = attribute.value;
@@ -20,6 +24,13 @@ Device::Device(const wire::DeviceSnapshot& snapshot) : snapshot_(snapshot) {
   values_[CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS_USES_HOST_PAGE_TABLES] = 0;
   values_[CU_DEVICE_ATTRIBUTE_DIRECT_MANAGED_MEM_ACCESS_FROM_HOST] = 0;
   values_[CU_DEVICE_ATTRIBUTE_HOST_NATIVE_ATOMIC_SUPPORTED] = 0;
+  // Virtual memory management is forwarded for memory of devices, shared as file descriptors.
+  values_[CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_FABRIC_SUPPORTED] = 0;
+  values_[CU_DEVICE_ATTRIBUTE_HOST_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED] = 0;
+  values_[CU_DEVICE_ATTRIBUTE_HOST_NUMA_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED] = 0;
+  values_[CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED] = 0;
+  values_[CU_DEVICE_ATTRIBUTE_MULTICAST_SUPPORTED] = 0;
+  values_[CU_DEVICE_ATTRIBUTE_SPARSE_CUDA_ARRAY_SUPPORTED] = 0;
   auto limit = [this](CUdevice_attribute name) {
     return static_cast<uint32_t>(std::max(0, value(name)));
   };
@@ -50,9 +61,33 @@ std::optional<int> Device::attribute(CUdevice_attribute attribute) const {
   return values_[id];
 }
 
-void Devices::fill(const wire::ServerHello& hello) {
+DeviceIdentity Device::identity() const {
+  DeviceIdentity identity{};
+  std::memcpy(identity.uuid.bytes, snapshot_.uuid.data(), sizeof(identity.uuid.bytes));
+  identity.pci_domain = value(CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID);
+  identity.pci_bus = value(CU_DEVICE_ATTRIBUTE_PCI_BUS_ID);
+  identity.pci_device = value(CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID);
+  return identity;
+}
+
+void Devices::fill(const wire::ServerHello& hello, const char* visible, const char* order) {
   cpu_ = hello.device_kind == "cpu";
-  for (const wire::DeviceSnapshot& snapshot : hello.devices) devices_.emplace_back(snapshot);
+  std::vector<Device> all;
+  std::vector<DeviceIdentity> identities;
+  for (const wire::DeviceSnapshot& snapshot : hello.devices) {
+    all.emplace_back(snapshot, static_cast<int>(all.size()));
+    identities.push_back(all.back().identity());
+  }
+  for (int index : visibleDevices(identities, visible, order)) {
+    devices_.push_back(all[static_cast<size_t>(index)]);
+  }
+}
+
+int Devices::fromServer(int server_ordinal) const {
+  const auto found = std::find_if(devices_.begin(), devices_.end(), [&](const Device& device) {
+    return device.serverOrdinal() == server_ordinal;
+  });
+  return found == devices_.end() ? -1 : static_cast<int>(found - devices_.begin());
 }
 
 int Devices::findByPciBusId(const char* text) const {

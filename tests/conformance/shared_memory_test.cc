@@ -424,6 +424,54 @@ TEST_F(SharedMemory, PointerAttributes) {
   free(values);
 }
 
+TEST_F(SharedMemory, BatchesOfPrefetchesAndDiscards) {
+  CUdeviceptr first = 0, second = 0;
+  ASSERT_OK(cuMemAllocManaged(&first, 2 * kPage, CU_MEM_ATTACH_GLOBAL));
+  ASSERT_OK(cuMemAllocManaged(&second, kPage, CU_MEM_ATTACH_GLOBAL));
+  CUstream stream = nullptr;
+  ASSERT_OK(cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+  CUdeviceptr addresses[] = {first, first + kPage, second};
+  size_t sizes[] = {kPage, kPage, kPage};
+  CUmemLocation places[] = {{CU_MEM_LOCATION_TYPE_DEVICE, device_}, {CU_MEM_LOCATION_TYPE_HOST, 0}};
+  size_t begins[] = {0, 2};
+  EXPECT_OK(cuMemPrefetchBatchAsync(addresses, sizes, 3, places, begins, 2, 0, stream));
+  const auto lastPlace = [](CUdeviceptr address) {
+    int type = 0;
+    EXPECT_OK(cuMemRangeGetAttribute(
+        &type, sizeof(type), CU_MEM_RANGE_ATTRIBUTE_LAST_PREFETCH_LOCATION_TYPE, address, kPage));
+    return type;
+  };
+  EXPECT_EQ(lastPlace(first), CU_MEM_LOCATION_TYPE_DEVICE);
+  EXPECT_EQ(lastPlace(first + kPage), CU_MEM_LOCATION_TYPE_DEVICE);
+  EXPECT_EQ(lastPlace(second), CU_MEM_LOCATION_TYPE_HOST);
+  EXPECT_OK(cuMemDiscardBatchAsync(addresses, sizes, 3, 0, stream));
+  begins[1] = 1;
+  EXPECT_OK(cuMemDiscardAndPrefetchBatchAsync(addresses, sizes, 3, places, begins, 2, 0, stream));
+  EXPECT_EQ(lastPlace(first + kPage), CU_MEM_LOCATION_TYPE_HOST);
+  EXPECT_OK(cuStreamSynchronize(stream));
+
+  EXPECT_CUDA(cuMemPrefetchBatchAsync(addresses, sizes, 0, places, begins, 1, 0, stream),
+              CUDA_ERROR_INVALID_VALUE);
+  EXPECT_CUDA(cuMemPrefetchBatchAsync(addresses, sizes, 3, places, begins, 2, 1, stream),
+              CUDA_ERROR_INVALID_VALUE);
+  EXPECT_CUDA(cuMemPrefetchBatchAsync(addresses, sizes, 3, places, begins, 2, 0, nullptr),
+              CUDA_ERROR_INVALID_VALUE);
+  EXPECT_CUDA(cuMemPrefetchBatchAsync(addresses, nullptr, 3, places, begins, 2, 0, stream),
+              CUDA_ERROR_INVALID_VALUE);
+  begins[1] = 3;
+  EXPECT_CUDA(cuMemPrefetchBatchAsync(addresses, sizes, 3, places, begins, 2, 0, stream),
+              CUDA_ERROR_INVALID_VALUE);
+  begins[0] = 1;
+  EXPECT_CUDA(cuMemPrefetchBatchAsync(addresses, sizes, 3, places, begins, 1, 0, stream),
+              CUDA_ERROR_INVALID_VALUE);
+  sizes[2] = 2 * kPage;
+  EXPECT_CUDA(cuMemDiscardBatchAsync(addresses, sizes, 3, 0, stream), CUDA_ERROR_INVALID_VALUE);
+  EXPECT_CUDA(cuMemDiscardBatchAsync(nullptr, sizes, 3, 0, stream), CUDA_ERROR_INVALID_VALUE);
+  EXPECT_OK(cuStreamDestroy_v2(stream));
+  EXPECT_OK(cuMemFree_v2(first));
+  EXPECT_OK(cuMemFree_v2(second));
+}
+
 TEST_F(SharedMemory, AdviceAndPrefetches) {
   unsigned* values = managed(8 * kPage);
   const auto address = reinterpret_cast<CUdeviceptr>(values);

@@ -6,6 +6,7 @@
 #include "gpud/device/cpu/address_space.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -148,6 +149,70 @@ TEST(AddressSpace, RandomUseMatchesAModel) {
   EXPECT_EQ(space.usedBytes(0), used);
 }
 
+TEST(AddressSpace, GivesEachDeviceAddressesThatOthersMayBeLetInto) {
+  AddressSpace space;
+  space.divide(2);
+  const auto first = space.view(0), second = space.view(1);
+  const auto sees = [](const std::unique_ptr<MemoryView>& view, uint64_t address) {
+    return view->map().find(address).end != 0;
+  };
+  const uint64_t own = space.allocate({.bytes = 4096, .device = 0}, kPlenty);
+  const uint64_t other = space.allocate({.bytes = 4096, .device = 1}, kPlenty);
+  const uint64_t pooled = space.allocate(
+      {.bytes = 4096, .kind = MemoryKind::pooled, .device = 1, .access = 0}, kPlenty);
+  const uint64_t host = space.allocate({.bytes = 4096, .kind = MemoryKind::host}, kPlenty);
+  for (uint64_t address : {own, host}) EXPECT_TRUE(sees(first, address));
+  for (uint64_t address : {other, pooled, host}) EXPECT_TRUE(sees(second, address));
+  EXPECT_FALSE(sees(first, other));
+  EXPECT_FALSE(sees(first, pooled));
+  EXPECT_FALSE(sees(second, own));
+  space.setPeer(*first, 1, true);
+  EXPECT_TRUE(sees(first, other));
+  EXPECT_FALSE(sees(first, pooled)) << "a pool's own rule";
+  space.setPeer(*first, 1, false);
+  EXPECT_FALSE(sees(first, other));
+  space.setAccess(pooled, 1);
+  EXPECT_TRUE(sees(first, pooled));
+  EXPECT_TRUE(sees(space.view(0), pooled)) << "a view that was made later";
+  space.setAccess(pooled, 0);
+  EXPECT_FALSE(sees(first, pooled));
+}
+
+TEST(AddressSpace, MapsAFileAtReservedAddresses) {
+  AddressSpace space;
+  const int file = memfd_create("address_space_test", MFD_CLOEXEC);
+  ASSERT_EQ(ftruncate(file, 8192), 0);
+  const uint64_t begin = space.reserve(16384, 1 << 21, 0);
+  ASSERT_NE(begin, 0u);
+  EXPECT_EQ(begin % (1 << 21), 0u);
+  EXPECT_FALSE(readable(begin));
+  Allocation mapping{.begin = begin, .bytes = 4096, .kind = MemoryKind::mapped};
+  ASSERT_TRUE(space.map(mapping, file, 4096));
+  mapping.begin += 4096;
+  ASSERT_TRUE(space.map(mapping, file, 4096));
+  Allocation found;
+  EXPECT_TRUE(space.findOne(begin, found));
+  EXPECT_FALSE(space.find(begin, found)) << "closed";
+  EXPECT_FALSE(readable(begin));
+  space.setAccess(begin, 1);
+  ASSERT_TRUE(space.find(begin, found));
+  EXPECT_EQ(found.bytes, 4096u);
+  space.setAccess(begin + 4096, 1);
+  EXPECT_TRUE(space.covers(begin, 8192));
+  EXPECT_FALSE(space.covers(begin, 8193));
+  *reinterpret_cast<char*>(begin + 7) = 'x';
+  EXPECT_EQ(*reinterpret_cast<char*>(begin + 4096 + 7), 'x') << "the same page of the file";
+  EXPECT_NE(space.reserve(4096, 4096, begin), begin) << "taken";
+  EXPECT_TRUE(space.unmap(begin));
+  EXPECT_FALSE(space.unmap(begin));
+  EXPECT_FALSE(readable(begin));
+  EXPECT_TRUE(readable(begin + 4096));
+  EXPECT_TRUE(space.unmap(begin + 4096));
+  space.unreserve(begin, 16384);
+  EXPECT_EQ(space.reserve(16384, 4096, begin), begin) << "free again, where it is wanted";
+  close(file);
+}
+
 class Outside final : public ptx::Environment {
  public:
   using Environment::Environment;
@@ -170,7 +235,8 @@ TEST(AddressSpace, KernelsStopAtTheFirstByteOutsideWhenCheckedExactly) {
   for (const bool exactly : {false, true}) {
     AddressSpace space;
     if (exactly) space.checkExactly();
-    Outside environment(space.map(), pool, {});
+    const auto view = space.view(0);
+    Outside environment(view->map(), pool, {});
     const uint64_t begin = allocate(space, 100);
     const auto run = [&](uint64_t address, uint32_t threads) {
       ptx::LaunchShape shape;

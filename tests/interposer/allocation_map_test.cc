@@ -55,6 +55,24 @@ TEST(AllocationMap, KeepsDeviceAndHostApart) {
   EXPECT_TRUE(map.removeHost(0x1000));
 }
 
+TEST(AllocationMap, JoinsMappingsThatLieSideBySide) {
+  AllocationMap map;
+  for (uint64_t base : {0x1000, 0x2000, 0x3000, 0x5000}) {
+    Allocation mapping = memory(base, 0x1000);
+    mapping.physical = 7;
+    EXPECT_TRUE(map.add(mapping));
+  }
+  EXPECT_FALSE(map.findDevice(0x1000)) << "no device may use it";
+  EXPECT_EQ(map.find(0x1000)->bytes, 0x1000u);
+  for (uint64_t base : {0x1000, 0x2000, 0x5000}) map.setAccess(base, 1);
+  EXPECT_EQ(map.findDevice(0x1800)->base, 0x1000u);
+  EXPECT_EQ(map.findDevice(0x1800)->bytes, 0x2000u);
+  EXPECT_EQ(map.find(0x1800)->bytes, 0x1000u);
+  map.setAccess(0x3000, 1);
+  EXPECT_EQ(map.findDevice(0x1800)->bytes, 0x3000u);
+  EXPECT_EQ(map.findDevice(0x5800)->bytes, 0x1000u);
+}
+
 TEST(AllocationMap, RemovesByBaseOnly) {
   AllocationMap map;
   EXPECT_TRUE(map.add(memory(0x1000, 0x100)));

@@ -1,5 +1,6 @@
 #include "gpud/device/cpu/context.h"
 
+#include <algorithm>
 #include <cstdio>
 
 #include "cpu_calls_gen.h"
@@ -9,18 +10,18 @@
 #include "gpud/device/cpu/objects.h"
 
 namespace farwarp::cpu {
-namespace {
-
-std::atomic<uint64_t> g_context_numbers{0};
 
 // What kernels of a context reach outside: the program's standard streams, and memory for device
 // malloc.
 class ContextEnvironment final : public ptx::Environment {
  public:
-  ContextEnvironment(Driver& driver, Context& context)
-      : Environment(driver.memory().map(), driver.pool(), traitsOf(context.device())),
+  ContextEnvironment(Driver& driver, Context& context, std::unique_ptr<MemoryView> view)
+      : Environment(view->map(), driver.pool(), traitsOf(context.device())),
         memory_(driver.memory()),
-        context_(context) {}
+        context_(context),
+        view_(std::move(view)) {}
+
+  void setPeer(int device, bool seen) { memory_.setPeer(*view_, device, seen); }
 
   void print(std::string_view text) override { std::fwrite(text.data(), 1, text.size(), stdout); }
   void printAssertion(std::string_view text) override {
@@ -63,8 +64,13 @@ class ContextEnvironment final : public ptx::Environment {
 
   AddressSpace& memory_;
   Context& context_;
+  const std::unique_ptr<MemoryView> view_;
   std::atomic<uint64_t> heap_bytes_{0};
 };
+
+namespace {
+
+std::atomic<uint64_t> g_context_numbers{0};
 
 }  // namespace
 
@@ -86,7 +92,8 @@ void Context::resetSettings() {
 void Context::activate() {
   std::lock_guard lock(mutex_);
   if (active_) return;
-  environment_ = std::make_unique<ContextEnvironment>(driver_, *this);
+  environment_ = std::make_shared<ContextEnvironment>(driver_, *this,
+                                                      driver_.memory().view(device_.ordinal()));
   legacy_ = driver_.scheduler().createStream(streams_, StreamKind::legacy);
   active_.store(true, std::memory_order_release);
 }
@@ -111,14 +118,44 @@ void Context::end() {
   textures_.clear();
   for (const auto& module : driver_.modules().removeIf(mine)) module->forgetFunctions(driver_);
   for (const auto& library : driver_.libraries().all()) library->forgetContext(number_);
+  driver_.ipc().contextEnds(number_);
   driver_.memory().releaseContext(number_);
+  for (const auto& other : driver_.contexts().all()) other->forgetPeer(*this);
   std::lock_guard lock(mutex_);
+  peers_.clear();
   for (const auto& [thread, stream] : thread_streams_) driver_.scheduler().closeStream(stream);
   thread_streams_.clear();
   driver_.scheduler().closeStream(legacy_);
   legacy_ = nullptr;
   error_ = CUDA_SUCCESS;
   resetSettings();
+}
+
+ptx::Environment& Context::environment() {
+  return *environment_;
+}
+
+CUresult Context::enablePeer(const Context& peer) {
+  std::lock_guard lock(mutex_);
+  if (!peers_.emplace(peer.number_, peer.device_.ordinal()).second) {
+    return CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED;
+  }
+  environment_->setPeer(peer.device_.ordinal(), true);
+  return CUDA_SUCCESS;
+}
+
+CUresult Context::disablePeer(const Context& peer) {
+  std::lock_guard lock(mutex_);
+  if (peers_.erase(peer.number_) == 0) return CUDA_ERROR_PEER_ACCESS_NOT_ENABLED;
+  const int device = peer.device_.ordinal();
+  const bool still = std::any_of(peers_.begin(), peers_.end(),
+                                 [&](const auto& other) { return other.second == device; });
+  environment_->setPeer(device, still);
+  return CUDA_SUCCESS;
+}
+
+void Context::forgetPeer(const Context& gone) {
+  if (this != &gone && active()) static_cast<void>(disablePeer(gone));
 }
 
 void Context::fail(CUresult error) {

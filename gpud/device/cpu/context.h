@@ -17,6 +17,7 @@
 
 namespace farwarp::cpu {
 
+class ContextEnvironment;
 class Driver;
 
 // The values of cuCtxGetLimit, indexed by CUlimit.
@@ -41,6 +42,11 @@ class Context : public std::enable_shared_from_this<Context> {
   // The error is forgotten. May be activated again.
   void end();
 
+  // Lets kernels of this context use memory of `peer`'s device.
+  // CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED and CUDA_ERROR_PEER_ACCESS_NOT_ENABLED.
+  CUresult enablePeer(const Context& peer);
+  CUresult disablePeer(const Context& peer);
+
   // The first error that work of this context met; it stays until the context ends.
   CUresult error() const { return error_.load(std::memory_order_acquire); }
   void fail(CUresult error);
@@ -57,7 +63,7 @@ class Context : public std::enable_shared_from_this<Context> {
   void hold(const Mark& mark);
   bool idle();
 
-  ptx::Environment& environment() { return *environment_; }
+  ptx::Environment& environment();
   // The textures and surfaces that kernels launched from now on may name.
   TextureSet& textures() { return textures_; }
   uint64_t nextGridId() { return ++grids_; }
@@ -69,6 +75,7 @@ class Context : public std::enable_shared_from_this<Context> {
 
  private:
   void resetSettings();
+  void forgetPeer(const Context& gone);
 
   Driver& driver_;
   Device& device_;
@@ -78,12 +85,13 @@ class Context : public std::enable_shared_from_this<Context> {
   std::atomic<bool> active_{false};
   std::atomic<CUresult> error_{CUDA_SUCCESS};
   std::atomic<uint64_t> grids_{0};
-  std::unique_ptr<ptx::Environment> environment_;
+  std::shared_ptr<ContextEnvironment> environment_;
   TextureSet textures_;
   const std::shared_ptr<StreamGroup> streams_ = std::make_shared<StreamGroup>();
   std::mutex mutex_;  // guards the rest; taken before the scheduler's
   std::shared_ptr<Stream> legacy_;
   std::map<uint64_t, std::shared_ptr<Stream>> thread_streams_;  // by thread number
+  std::map<uint64_t, int> peers_;  // contexts whose memory is enabled: number to device
 };
 
 }  // namespace farwarp::cpu

@@ -115,9 +115,10 @@ constexpr struct {
 
 }  // namespace
 
-Device::Device(const Config& config, int ordinal)
+Device::Device(const Config& config, int ordinal, int index)
     : config_(config),
       ordinal_(ordinal),
+      index_(index),
       memory_bytes_(config.memory_bytes),
       limits_(makeLimits(config)) {
   constexpr uint64_t kStep = uint64_t{256} << 20;
@@ -127,12 +128,12 @@ Device::Device(const Config& config, int ordinal)
 }
 
 DeviceIdentity Device::identity() const {
-  DeviceIdentity identity{.pci_domain = 0, .pci_bus = ordinal_ + 1, .pci_device = 0};
+  DeviceIdentity identity{.pci_domain = 0, .pci_bus = index_ + 1, .pci_device = 0};
   // A version 8 UUID (RFC 9562): ours to fill. The same on every machine and in every run.
   const unsigned char bytes[16] = {'f',  'a', 'r', 'w', 'a', 'r', 0x80, 'p',
                                    0x80, 'c', 'p', 'u', 0,   0,   0,    0};
   std::memcpy(identity.uuid.bytes, bytes, sizeof bytes);
-  identity.uuid.bytes[15] = static_cast<char>(ordinal_);
+  identity.uuid.bytes[15] = static_cast<char>(index_);
   return identity;
 }
 
@@ -235,6 +236,9 @@ CUresult Device::attribute(CUdevice_attribute which, int* value) const {
     case CU_DEVICE_ATTRIBUTE_CAN_MAP_HOST_MEMORY:
     case CU_DEVICE_ATTRIBUTE_CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM:
     case CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING:
+    case CU_DEVICE_ATTRIBUTE_IPC_EVENT_SUPPORTED:
+    case CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED:
+    case CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED:
       *value = 1;
       break;
     case CU_DEVICE_ATTRIBUTE_STREAM_PRIORITIES_SUPPORTED:
@@ -306,7 +310,7 @@ CUresult Device::attribute(CUdevice_attribute which, int* value) const {
     case CU_DEVICE_ATTRIBUTE_MEM_SYNC_DOMAIN_COUNT:
       *value = 1;
       break;
-    // Virtual memory, IPC and the rest are not there.
+    // The rest is not there.
     default:
       *value = 0;
       break;

@@ -14,9 +14,12 @@ namespace farwarp::cpu {
 
 class Device {
  public:
-  Device(const Config& config, int ordinal);
+  // `ordinal` is the device's number for this program, `index` its place among all of the
+  // configuration, which says who it is.
+  Device(const Config& config, int ordinal, int index);
 
   int ordinal() const { return ordinal_; }
+  int index() const { return index_; }
   const std::string& name() const { return config_.name; }
   const Config& config() const { return config_; }
   uint64_t memoryBytes() const { return memory_bytes_; }
@@ -31,6 +34,7 @@ class Device {
  private:
   Config config_;
   int ordinal_;
+  int index_;
   uint64_t memory_bytes_;
   DeviceLimits limits_;
 };

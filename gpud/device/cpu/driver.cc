@@ -8,6 +8,7 @@
 #include <string>
 
 #include "driver/hidden_tables.h"
+#include "driver/visible_devices.h"
 #include "gpud/device/cpu/thread_state.h"
 
 namespace farwarp::cpu {
@@ -17,6 +18,16 @@ namespace {
 // error.
 std::atomic<bool> g_initialised{false};
 std::atomic<bool> g_forked{false};
+
+// The devices of the configuration that this program sees.
+std::vector<int> visibleDevicesOf(const Config& config) {
+  std::vector<DeviceIdentity> identities;
+  for (int index = 0; index < static_cast<int>(config.devices); ++index) {
+    identities.push_back(Device(config, index, index).identity());
+  }
+  return visibleDevices(identities, std::getenv("CUDA_VISIBLE_DEVICES"),
+                        std::getenv("CUDA_DEVICE_ORDER"));
+}
 
 // Ends the default streams of a thread with the thread.
 struct ThreadEnd {
@@ -39,13 +50,14 @@ Driver::Driver() {
     if (!parseConfig(text, config_, why)) explain(why);
   }
   if (config_.memcheck) memory_.checkExactly();
-  for (uint32_t i = 0; i < config_.devices; ++i) {
-    devices_.push_back(std::make_unique<Device>(config_, static_cast<int>(i)));
+  for (int index : visibleDevicesOf(config_)) {
+    devices_.push_back(std::make_unique<Device>(config_, devices(), index));
     auto context = std::make_shared<Context>(*this, *devices_.back(), true);
     context->setHandle(contexts_.insert(context));
     primaries_.push_back(std::move(context));
   }
-  primary_retains_.resize(config_.devices);
+  memory_.divide(static_cast<unsigned>(devices_.size()));
+  primary_retains_.resize(devices_.size());
   pools_ = std::make_unique<MemoryPools>(*this);
   installHiddenTables(*this);
 }
@@ -54,7 +66,7 @@ CUresult Driver::init(unsigned flags) {
   if (flags != 0) return CUDA_ERROR_INVALID_VALUE;
   if (g_forked) return CUDA_ERROR_NOT_INITIALIZED;
   if (devices() == 0) return CUDA_ERROR_NO_DEVICE;
-  if (memory_.map().reservedBegin() == 0) {
+  if (!memory_.usable()) {
     explain("The process may not reserve 256 MiB of addresses for device memory.");
     return CUDA_ERROR_OUT_OF_MEMORY;
   }
@@ -86,6 +98,13 @@ uint64_t Driver::threadNumberForStreams() {
     end.number = thread.number;
   }
   return thread.number;
+}
+
+int Driver::deviceByIndex(uint32_t index) const {
+  for (const auto& device : devices_) {
+    if (static_cast<uint32_t>(device->index()) == index) return device->ordinal();
+  }
+  return -1;
 }
 
 std::shared_ptr<Context> Driver::contextByNumber(uint64_t number) const {

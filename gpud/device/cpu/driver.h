@@ -16,10 +16,12 @@
 #include "gpud/device/cpu/context.h"
 #include "gpud/device/cpu/device.h"
 #include "gpud/device/cpu/handle_table.h"
+#include "gpud/device/cpu/ipc.h"
 #include "gpud/device/cpu/memory_pool.h"
 #include "gpud/device/cpu/objects.h"
 #include "gpud/device/cpu/ptx/program_cache.h"
 #include "gpud/device/cpu/scheduler.h"
+#include "gpud/device/cpu/virtual_memory.h"
 
 namespace farwarp::cpu {
 
@@ -42,6 +44,8 @@ class Driver final : public DriverFront {
   Device* device(CUdevice ordinal) const {
     return ordinal >= 0 && ordinal < devices() ? devices_[ordinal].get() : nullptr;
   }
+  // The ordinal of the device with this Device::index(); -1 when the program does not see it.
+  int deviceByIndex(uint32_t index) const;
   std::shared_ptr<Context> primary(CUdevice ordinal) const { return primaries_[ordinal]; }
   std::recursive_mutex& primaryMutex() { return primary_mutex_; }
   int& primaryRetains(CUdevice ordinal) { return primary_retains_[ordinal]; }
@@ -49,6 +53,8 @@ class Driver final : public DriverFront {
   AddressSpace& memory() { return memory_; }
   Scheduler& scheduler() { return scheduler_; }
   MemoryPools& pools() { return *pools_; }
+  Ipc& ipc() { return ipc_; }
+  VirtualMemory& virtualMemory() { return virtual_memory_; }
   ManagedAdvice& advice() { return advice_; }
   ptx::WorkerPool& pool();
   ptx::ProgramCache& programs() { return programs_; }
@@ -90,6 +96,8 @@ class Driver final : public DriverFront {
 
   Config config_;
   AddressSpace memory_;
+  VirtualMemory virtual_memory_{*this};
+  Ipc ipc_{*this};
   ManagedAdvice advice_;
   Scheduler scheduler_;
   std::unique_ptr<MemoryPools> pools_;  // made when the devices are known

@@ -102,6 +102,26 @@ CUresult MemoryPools::set(CUmemoryPool handle, CUmemPool_attribute which, uint64
   return CUDA_SUCCESS;
 }
 
+CUresult MemoryPools::setAccess(CUmemoryPool handle, uint32_t changed, uint32_t granted) {
+  const auto pool = find(handle);
+  if (pool == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  Lock lock(mutex_);
+  pool->access = (pool->access & ~changed) | granted;
+  for (const auto& [address, live] : live_) {
+    if (live.pool == pool) driver_.memory().setAccess(address, pool->access);
+  }
+  for (const auto& [capacity, block] : pool->free) {
+    driver_.memory().setAccess(block.address, pool->access);
+  }
+  return CUDA_SUCCESS;
+}
+
+uint32_t MemoryPools::accessOf(CUmemoryPool handle) {
+  const auto pool = find(handle);
+  Lock lock(mutex_);
+  return pool == nullptr ? 0 : pool->access;
+}
+
 CUresult MemoryPools::trim(CUmemoryPool handle, uint64_t bytes_kept) {
   const auto pool = find(handle);
   if (pool == nullptr) return CUDA_ERROR_INVALID_VALUE;
@@ -162,7 +182,8 @@ CUresult MemoryPools::allocate(CUmemoryPool handle, uint64_t bytes,
                        attribute(*pool, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT) > limit - capacity)) {
       return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    const Allocation wanted{.bytes = bytes, .kind = MemoryKind::device, .device = pool->device};
+    const Allocation wanted{
+        .bytes = bytes, .kind = MemoryKind::pooled, .device = pool->device, .access = pool->access};
     const uint64_t device_bytes = driver_.device(pool->device)->memoryBytes();
     *address = driver_.memory().allocate(wanted, device_bytes);
     if (*address == 0) {
@@ -220,7 +241,7 @@ void MemoryPools::releaseOver(MemoryPool& pool, uint64_t bytes_kept) {
       ++at;
       continue;
     }
-    driver_.memory().release(block.address, MemoryKind::device);
+    driver_.memory().release(block.address, MemoryKind::pooled);
     reserved -= capacity;
     at = pool.free.erase(at);
     --free_blocks_;

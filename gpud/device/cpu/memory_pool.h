@@ -34,6 +34,7 @@ struct MemoryPool {
   CUmemoryPool handle = nullptr;
 
   bool destroyed = false;
+  uint32_t access = 0;  // other devices that may use its memory, a bit each
   std::array<uint64_t, CU_MEMPOOL_ATTR_USED_MEM_HIGH + 1> attributes{};
   std::multimap<uint64_t, FreeBlock> free;  // by bytes
 };
@@ -57,6 +58,11 @@ class MemoryPools {
 
   CUresult get(CUmemoryPool pool, CUmemPool_attribute attribute, uint64_t* value);
   CUresult set(CUmemoryPool pool, CUmemPool_attribute attribute, uint64_t value);
+  // Of the devices in `changed`, a bit each, those in `granted` may use the pool's memory
+  // afterwards.
+  CUresult setAccess(CUmemoryPool pool, uint32_t changed, uint32_t granted);
+  // The devices that may, besides its own.
+  uint32_t accessOf(CUmemoryPool pool);
   // Gives back what is free and over `bytes_kept` of reserved memory.
   CUresult trim(CUmemoryPool pool, uint64_t bytes_kept);
 

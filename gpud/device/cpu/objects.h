@@ -19,6 +19,7 @@
 #include "gpud/device/cpu/context.h"
 #include "gpud/device/cpu/ptx/engine.h"
 #include "gpud/device/cpu/scheduler.h"
+#include "gpud/device/cpu/shared_event.h"
 #include "gpud/device/cpu/textures.h"
 
 namespace farwarp::cpu {
@@ -58,10 +59,13 @@ struct EventRecord {
 
 class EventObject {
  public:
-  EventObject(std::shared_ptr<Context> context, unsigned flags)
-      : context(std::move(context)), flags(flags) {}
+  EventObject(std::shared_ptr<Context> context, unsigned flags,
+              std::shared_ptr<SharedEvent> shared = nullptr)
+      : context(std::move(context)), flags(flags), shared(std::move(shared)) {}
   const std::shared_ptr<Context> context;
   const unsigned flags;
+  const std::shared_ptr<SharedEvent>
+      shared;  // with CU_EVENT_INTERPROCESS, and then `latest` is not used
 
   // The latest recording; null before the first.
   std::shared_ptr<EventRecord> latest() {

@@ -118,6 +118,14 @@ void Scheduler::run(const std::shared_ptr<Stream>& stream, Work work) {
   waitLocked(mark, lock);
 }
 
+void Scheduler::whileIdle(const std::function<void()>& action) {
+  Lock lock(mutex_);
+  ++idle_waiters_;
+  all_idle_.wait(lock, [this] { return running_ == 0; });
+  --idle_waiters_;
+  action();
+}
+
 std::vector<Mark> Scheduler::tail(const std::shared_ptr<Stream>& stream) {
   Lock lock(mutex_);
   std::vector<Mark> marks;
@@ -199,10 +207,12 @@ void Scheduler::dispatch(const std::shared_ptr<Stream>& stream) {
 void Scheduler::runFirst(const std::shared_ptr<Stream>& stream, Lock& lock) {
   {
     Work work = std::move(stream->queue_.front().work);
+    ++running_;
     lock.unlock();
     work();
   }
   lock.lock();
+  if (--running_ == 0 && idle_waiters_ != 0) all_idle_.notify_all();
   stream->queue_.pop_front();
   ++stream->done_;
   if (stream->host_waiters_ != 0) stream->progress_.notify_all();

@@ -88,6 +88,10 @@ class Scheduler {
   // The same, and returns when it has run, on this thread if nothing is in its way.
   void run(const std::shared_ptr<Stream>& stream, Work work);
 
+  // Calls `action` at a moment when nothing runs; nothing begins until it returns. It must not use
+  // the scheduler.
+  void whileIdle(const std::function<void()>& action);
+
   // What work that is queued in `stream` now would wait for.
   std::vector<Mark> tail(const std::shared_ptr<Stream>& stream);
   bool done(std::span<const Mark> marks);
@@ -122,6 +126,9 @@ class Scheduler {
   std::deque<std::shared_ptr<Stream>> ready_;
   unsigned threads_ = 0;
   unsigned idle_threads_ = 0;
+  unsigned running_ = 0;  // pieces of work
+  unsigned idle_waiters_ = 0;
+  std::condition_variable all_idle_;
 };
 
 }  // namespace farwarp::cpu

@@ -1,8 +1,10 @@
-// Device management and peer access.
+// Device management.
 #include <algorithm>
 #include <cstring>
 
 #include "cpu_calls_gen.h"
+#include "driver/array_shape.h"
+#include "driver/atomic_operations.h"
 #include "gpud/device/cpu/calls/enter.h"
 
 namespace farwarp::cpu::calls {
@@ -129,25 +131,33 @@ CUresult cuDeviceGetByPCIBusId(CUdevice* out, const char* text) {
   return CUDA_ERROR_INVALID_DEVICE;
 }
 
-// Devices reach each other's memory through copies only.
-CUresult cuDeviceCanAccessPeer(int* can, CUdevice ordinal, CUdevice peer) {
+// What kernels do to the program's memory is atomic in this process, but not through gpud; the
+// attribute CU_DEVICE_ATTRIBUTE_HOST_NATIVE_ATOMIC_SUPPORTED says the same.
+CUresult cuDeviceGetHostAtomicCapabilities(unsigned int* capabilities,
+                                           const CUatomicOperation* operations, unsigned int count,
+                                           CUdevice ordinal) {
   Device* device = nullptr;
-  if (CUresult r = findDevice(ordinal, can, device); r != CUDA_SUCCESS) return r;
-  if (CUresult r = findDevice(peer, can, device); r != CUDA_SUCCESS) return r;
-  *can = 0;
+  if (CUresult r = findDevice(ordinal, capabilities, device); r != CUDA_SUCCESS) return r;
+  if (!areAtomicOperations(operations, count)) return CUDA_ERROR_INVALID_VALUE;
+  std::fill_n(capabilities, count, 0u);
   return CUDA_SUCCESS;
 }
 
-CUresult cuDeviceGetP2PAttribute(int* value, CUdevice_P2PAttribute which, CUdevice from,
-                                 CUdevice to) {
+CUresult cuDeviceGetTexture1DLinearMaxWidth(size_t* texels, CUarray_format format,
+                                            unsigned int channels, CUdevice ordinal) {
   Device* device = nullptr;
-  if (CUresult r = findDevice(from, value, device); r != CUDA_SUCCESS) return r;
-  if (CUresult r = findDevice(to, value, device); r != CUDA_SUCCESS) return r;
-  if (from == to || which < CU_DEVICE_P2P_ATTRIBUTE_PERFORMANCE_RANK ||
-      which > CU_DEVICE_P2P_ATTRIBUTE_ONLY_PARTIAL_NATIVE_ATOMIC_SUPPORTED) {
-    return CUDA_ERROR_INVALID_VALUE;
+  if (CUresult r = findDevice(ordinal, texels, device); r != CUDA_SUCCESS) return r;
+  ArrayShape row;
+  if (CUresult r = describeArray({.Width = 1, .Format = format, .NumChannels = channels}, row);
+      r != CUDA_SUCCESS) {
+    return r;
   }
-  *value = 0;
+  int most = 0;
+  if (CUresult r = device->attribute(CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE1D_LINEAR_WIDTH, &most);
+      r != CUDA_SUCCESS) {
+    return r;
+  }
+  *texels = static_cast<size_t>(most);
   return CUDA_SUCCESS;
 }
 

@@ -21,9 +21,14 @@ CUresult cuEventCreate(CUevent* out, unsigned int flags) {
   constexpr unsigned kKnown =
       CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING | CU_EVENT_INTERPROCESS;
   if (out == nullptr || (flags & ~kKnown) != 0) return CUDA_ERROR_INVALID_VALUE;
-  if ((flags & CU_EVENT_INTERPROCESS) != 0) return CUDA_ERROR_NOT_SUPPORTED;
-  const uintptr_t handle =
-      Driver::get().events().insert(std::make_shared<EventObject>(context, flags));
+  std::shared_ptr<SharedEvent> shared;
+  if ((flags & CU_EVENT_INTERPROCESS) != 0) {
+    if ((flags & CU_EVENT_DISABLE_TIMING) == 0) return CUDA_ERROR_INVALID_VALUE;
+    shared = SharedEvent::create();
+    if (shared == nullptr) return CUDA_ERROR_OUT_OF_MEMORY;
+  }
+  const uintptr_t handle = Driver::get().events().insert(
+      std::make_shared<EventObject>(context, flags, std::move(shared)));
   if (handle == 0) return CUDA_ERROR_OUT_OF_MEMORY;
   *out = reinterpret_cast<CUevent>(handle);
   return CUDA_SUCCESS;
@@ -42,6 +47,13 @@ CUresult cuEventRecord(CUevent handle, CUstream stream, uint16_t record_flags) {
   if (CUresult r = enterStream(stream, record_flags, use); r != CUDA_SUCCESS) return r;
   const auto event = Driver::get().events().find(handle);
   if (event == nullptr || event->context != use.context) return CUDA_ERROR_INVALID_HANDLE;
+  if (event->shared != nullptr) {
+    Driver::get().scheduler().submit(
+        use.stream,
+        [shared = event->shared, number = event->shared->begin()] { shared->finish(number); }, {},
+        true);
+    return CUDA_SUCCESS;
+  }
   auto record = std::make_shared<EventRecord>();
   record->mark = Driver::get().scheduler().submit(
       use.stream, [record] { record->time_ns = nowNs(); }, {}, true);
@@ -76,6 +88,10 @@ CUresult cuCtxWaitEvent(CUcontext context_handle, CUevent handle) {
 CUresult cuEventQuery(CUevent handle) {
   std::shared_ptr<EventObject> event;
   if (CUresult r = findEvent(handle, event); r != CUDA_SUCCESS) return r;
+  if (event->shared != nullptr) {
+    return event->shared->happened(event->shared->latest()) ? event->context->error()
+                                                            : CUDA_ERROR_NOT_READY;
+  }
   const auto record = event->latest();
   if (record == nullptr) return CUDA_SUCCESS;
   if (!Driver::get().scheduler().done({&record->mark, 1})) return CUDA_ERROR_NOT_READY;
@@ -85,6 +101,9 @@ CUresult cuEventQuery(CUevent handle) {
 CUresult cuEventSynchronize(CUevent handle) {
   std::shared_ptr<EventObject> event;
   if (CUresult r = findEvent(handle, event); r != CUDA_SUCCESS) return r;
+  if (event->shared != nullptr) {
+    event->shared->wait(event->shared->latest(), [] { return false; });
+  }
   const auto record = event->latest();
   if (record != nullptr) Driver::get().scheduler().wait({&record->mark, 1});
   Driver::get().pools().afterSynchronize();

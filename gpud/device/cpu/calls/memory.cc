@@ -39,6 +39,7 @@ CUresult freeMemory(uint64_t address, MemoryKind kind) {
   }
   const auto owner = driver.contextByNumber(found.context);
   if (owner != nullptr) owner->synchronize();
+  driver.ipc().forget(found.number);
   if (!driver.memory().release(address, kind, found.number)) return CUDA_ERROR_INVALID_VALUE;
   return owner != nullptr ? owner->error() : CUDA_SUCCESS;
 }
@@ -143,7 +144,7 @@ CUresult cuMemGetAddressRange_v2(CUdeviceptr* base, size_t* bytes, CUdeviceptr a
   std::shared_ptr<Context> context;
   if (CUresult r = enter(context); r != CUDA_SUCCESS) return r;
   Allocation found;
-  if (!context->driver().memory().find(address, found)) return CUDA_ERROR_NOT_FOUND;
+  if (!context->driver().memory().findOne(address, found)) return CUDA_ERROR_NOT_FOUND;
   if (base != nullptr) *base = found.begin;
   if (bytes != nullptr) *bytes = found.bytes;
   return CUDA_SUCCESS;

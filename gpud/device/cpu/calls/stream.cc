@@ -140,6 +140,15 @@ CUresult cuStreamWaitEvent(CUstream handle, CUevent event_handle, unsigned int f
   if ((flags & ~unsigned{CU_EVENT_WAIT_EXTERNAL}) != 0) return CUDA_ERROR_INVALID_VALUE;
   const auto event = Driver::get().events().find(event_handle);
   if (event == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+  if (event->shared != nullptr) {
+    const uint64_t number = event->shared->latest();
+    if (event->shared->happened(number)) return CUDA_SUCCESS;
+    Driver::get().scheduler().submit(
+        use.stream, [context = use.context, shared = event->shared, number] {
+          shared->wait(number, [&] { return context->error() != CUDA_SUCCESS; });
+        });
+    return CUDA_SUCCESS;
+  }
   // An event that was never recorded holds nothing back.
   if (const auto record = event->latest(); record != nullptr) {
     Driver::get().scheduler().submit(

@@ -61,6 +61,7 @@ CUresult cuMemFreeAsync(CUdeviceptr address, CUstream stream, uint16_t flags) {
   }
   Scheduler& scheduler = Driver::get().scheduler();
   scheduler.wait(scheduler.tail(use.stream));
+  Driver::get().ipc().forget(found.number);
   return memory.release(address, MemoryKind::device, found.number) ? use.context->error()
                                                                    : CUDA_ERROR_INVALID_VALUE;
 }
@@ -106,12 +107,12 @@ CUresult cuMemPoolGetAttribute(CUmemoryPool pool, CUmemPool_attribute attribute,
   return CUDA_SUCCESS;
 }
 
-// No device here may access another's memory, as cuDeviceCanAccessPeer says, and none may be kept
-// from its own.
+// Every device may be given another's memory, and none may be kept from its own.
 CUresult cuMemPoolSetAccess(CUmemoryPool handle, const CUmemAccessDesc* map, size_t count) {
   if (CUresult r = enter(); r != CUDA_SUCCESS) return r;
   const auto pool = pools().find(handle);
   if (pool == nullptr || map == nullptr || count == 0) return CUDA_ERROR_INVALID_VALUE;
+  uint32_t changed = 0, granted = 0;
   for (size_t i = 0; i < count; ++i) {
     if (map[i].location.type != CU_MEM_LOCATION_TYPE_DEVICE ||
         Driver::get().device(map[i].location.id) == nullptr) {
@@ -121,11 +122,12 @@ CUresult cuMemPoolSetAccess(CUmemoryPool handle, const CUmemAccessDesc* map, siz
     if (!none && map[i].flags != CU_MEM_ACCESS_FLAGS_PROT_READWRITE) {
       return CUDA_ERROR_INVALID_VALUE;
     }
-    const bool own = map[i].location.id == pool->device;
-    if (own && none) return CUDA_ERROR_INVALID_VALUE;
-    if (!own && !none) return CUDA_ERROR_PEER_ACCESS_UNSUPPORTED;
+    if (map[i].location.id == pool->device && none) return CUDA_ERROR_INVALID_VALUE;
+    const uint32_t bit = 1u << map[i].location.id;
+    changed |= bit;
+    granted = none ? granted & ~bit : granted | bit;
   }
-  return CUDA_SUCCESS;
+  return pools().setAccess(handle, changed, granted);
 }
 
 CUresult cuMemPoolGetAccess(CUmemAccess_flags* flags, CUmemoryPool handle,
@@ -137,8 +139,9 @@ CUresult cuMemPoolGetAccess(CUmemAccess_flags* flags, CUmemoryPool handle,
       Driver::get().device(location->id) == nullptr) {
     return CUDA_ERROR_INVALID_VALUE;
   }
-  *flags = location->id == pool->device ? CU_MEM_ACCESS_FLAGS_PROT_READWRITE
-                                        : CU_MEM_ACCESS_FLAGS_PROT_NONE;
+  const bool granted = (pools().accessOf(handle) >> location->id & 1) != 0;
+  *flags = location->id == pool->device || granted ? CU_MEM_ACCESS_FLAGS_PROT_READWRITE
+                                                   : CU_MEM_ACCESS_FLAGS_PROT_NONE;
   return CUDA_SUCCESS;
 }
 

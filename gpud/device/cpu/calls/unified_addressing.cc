@@ -49,7 +49,7 @@ CUresult attributeOf(const Allocation& found, CUpointer_attribute which, CUdevic
       put<int>(out, found.device);
       break;
     case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
-      put<unsigned>(out, 0);
+      put<unsigned>(out, found.number != 0 && found.kind == MemoryKind::device);
       break;
     case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
       put<CUdeviceptr>(out, found.begin);
@@ -60,14 +60,21 @@ CUresult attributeOf(const Allocation& found, CUpointer_attribute which, CUdevic
     case CU_POINTER_ATTRIBUTE_MAPPED:
       put<unsigned>(out, 1);
       break;
-    case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES:
-      put<unsigned long long>(out, 0);
+    case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES: {
+      CUmemAllocationProp properties{};
+      if (found.kind == MemoryKind::mapped) {
+        Driver::get().virtualMemory().describe(found.physical, &properties);
+      }
+      put<unsigned long long>(out, properties.requestedHandleTypes);
       break;
+    }
     case CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE:
       put<unsigned>(out, 0);
       break;
     case CU_POINTER_ATTRIBUTE_ACCESS_FLAGS:
-      put<unsigned>(out, CU_POINTER_ATTRIBUTE_ACCESS_FLAG_READWRITE);
+      put<unsigned>(out, found.kind != MemoryKind::mapped || found.access != 0
+                             ? CU_POINTER_ATTRIBUTE_ACCESS_FLAG_READWRITE
+                             : CU_POINTER_ATTRIBUTE_ACCESS_FLAG_NONE);
       break;
     case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
       put<CUmemoryPool>(out, Driver::get().pools().poolOf(found.begin));
@@ -114,7 +121,7 @@ CUresult cuPointerGetAttribute(void* out, CUpointer_attribute which, CUdeviceptr
   std::shared_ptr<Context> context;
   if (CUresult r = enter(context); r != CUDA_SUCCESS) return r;
   Allocation found;
-  if (out == nullptr || !context->driver().memory().find(address, found)) {
+  if (out == nullptr || !context->driver().memory().findOne(address, found)) {
     return CUDA_ERROR_INVALID_VALUE;
   }
   return attributeOf(found, which, address, out);
@@ -126,7 +133,7 @@ CUresult cuPointerGetAttributes(unsigned int count, CUpointer_attribute* which, 
   if (CUresult r = enter(); r != CUDA_SUCCESS) return r;
   if (count == 0 || which == nullptr || out == nullptr) return CUDA_ERROR_INVALID_VALUE;
   Allocation found;
-  const bool known = Driver::get().memory().find(address, found);
+  const bool known = Driver::get().memory().findOne(address, found);
   for (unsigned i = 0; i < count; ++i) {
     if (out[i] == nullptr) return CUDA_ERROR_INVALID_VALUE;
     CUresult r = known ? attributeOf(found, which[i], address, out[i])
