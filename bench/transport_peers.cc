@@ -25,6 +25,8 @@ int listenAt(const std::string& text, Endpoint& bound) {
   return listener;
 }
 
+}  // namespace
+
 int acceptFrom(int listener) {
   pollfd entry{listener, POLLIN, 0};
   poll(&entry, 1, -1);
@@ -32,8 +34,6 @@ int acceptFrom(int listener) {
   if (fd >= 0) tuneSocket(fd);
   return fd;
 }
-
-}  // namespace
 
 uint64_t decodeBatch(std::span<const std::byte> batch) {
   uint64_t count = 0, check = 0;
@@ -80,6 +80,7 @@ struct RpcPeer::Server final : SessionHandler {
   kj::WaitScope scope{port.eventLoop()};
   kj::PromiseFulfillerPair<void> stop = kj::newPromiseAndFulfiller<void>();
   int listener = -1;
+  TlsServer* tls = nullptr;
   std::vector<std::byte> buffer = std::vector<std::byte>(kBulkBytes, std::byte{1});
   std::vector<std::byte> pong = std::vector<std::byte>(kPingBytes, std::byte{2});
   std::vector<std::unique_ptr<ServerConnection>> connections;
@@ -97,8 +98,8 @@ struct RpcPeer::Server final : SessionHandler {
     }
     const PreambleBytes answer = encodePreamble(ServerPreamble{});
     sendAll(fd, answer.data(), answer.size());
-    connections.push_back(
-        std::make_unique<ServerConnection>(port, fd, preamble.kind, SessionToken{}, *this));
+    connections.push_back(std::make_unique<ServerConnection>(
+        port, fd, preamble.kind, SessionToken{}, *this, ServerConnectionOptions{tls}));
   }
 
   bool hello(const ClientHello&, ServerHello& server, std::string&) override {
@@ -127,13 +128,14 @@ struct RpcPeer::Server final : SessionHandler {
   void disconnected(ConnectionKind, Trouble, const std::string&) override {}
 };
 
-RpcPeer::RpcPeer(const std::string& endpoint) {
+RpcPeer::RpcPeer(const std::string& endpoint, TlsServer* tls) {
   Endpoint bound;
   listener_ = listenAt(endpoint, bound);
   address_ = bound.text();
-  thread_ = std::thread([this] {
+  thread_ = std::thread([this, tls] {
     Server server;
     server.listener = listener_;
+    server.tls = tls;
     uv_poll_t poll;
     uv_poll_init(server.port.uvLoop(), &poll, listener_);
     poll.data = &server;

@@ -10,6 +10,10 @@
 #include <thread>
 #include <vector>
 
+namespace farwarp::wire {
+class TlsServer;
+}
+
 namespace farwarp::bench {
 
 inline constexpr size_t kBulkBytes = 16u << 20;
@@ -22,7 +26,8 @@ uint64_t decodeBatch(std::span<const std::byte> batch);
 // uploads received into and downloads sent from one buffer of kBulkBytes.
 class RpcPeer {
  public:
-  explicit RpcPeer(const std::string& endpoint);
+  // `tls`: null for a peer in clear.
+  explicit RpcPeer(const std::string& endpoint, wire::TlsServer* tls = nullptr);
   ~RpcPeer();
   const std::string& address() const { return address_; }
 
@@ -60,6 +65,7 @@ class RawPeer {
   std::thread thread_;
 };
 
+int acceptFrom(int listener);  // waits
 void sendAll(int fd, const void* data, size_t bytes);
 bool receiveAll(int fd, void* data, size_t bytes);
 

@@ -10,6 +10,8 @@
 #include <limits>
 #include <variant>
 
+#include "protocol/compression_mode.h"
+
 namespace farwarp {
 namespace {
 
@@ -59,6 +61,10 @@ const Setting kSettings[] = {
      "XDG_CONFIG_HOME or ~/.config."},
     {"warm_workers", &Options::warm_workers, 0, 64, false,
      "Workers that have opened the device and wait for the next session."},
+    {"compression", &Options::compression, 0, 0, true,
+     "Compress bulk data: auto (on networks that are slower than that), off, or on. A client can "
+     "say "
+     "off as well."},
     {"stop_grace_ms", &Options::stop_grace_ms, 0, 600000, false,
      "Time that sessions have to end when gpud is told to stop, before their workers are killed."},
     {"worker_env", &Options::worker_env, 0, 0, false,
@@ -101,6 +107,11 @@ bool checkLimits(const Options& options, std::string& error) {
   if (level == std::end(kLogLevels)) {
     error = fmt::format("--log-level is \"{}\"; it must be trace, debug, info, warn, error or off.",
                         options.log_level);
+    return false;
+  }
+  if (wire::CompressionMode mode; !wire::parseCompressionMode(options.compression, mode)) {
+    error =
+        fmt::format("--compression is \"{}\"; it must be auto, off or on.", options.compression);
     return false;
   }
   return true;

@@ -25,6 +25,7 @@ struct Options {
   uint64_t bulk_bytes_max = 2048ull << 20;
   uint64_t host_memory_bytes_max = 64ull << 30;
   uint64_t warm_workers = 1;
+  std::string compression = "auto";  // wire::parseCompressionMode
   bool insecure = false;
   std::string tls_folder;  // empty: defaultTlsFolder()
 

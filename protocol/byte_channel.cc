@@ -31,13 +31,18 @@ ssize_t SocketChannel::write(const iovec* pieces, int count) {
   msghdr message{};
   message.msg_iov = const_cast<iovec*>(pieces);
   message.msg_iovlen = static_cast<size_t>(count);
+  meter_.beforeWrite(fd_);
   for (;;) {
     const ssize_t n = sendmsg(fd_, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n >= 0) {
       add(bytes_written_, static_cast<uint64_t>(n));
+      meter_.wrote(static_cast<uint64_t>(n));
       return n;
     }
-    if (errno != EINTR) return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+    if (errno == EINTR) continue;
+    if (errno != EAGAIN && errno != EWOULDBLOCK) return -errno;
+    meter_.full();
+    return -EAGAIN;
   }
 }
 

@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <string>
 
+#include "protocol/link_meter.h"
+
 namespace farwarp::wire {
 
 // Never blocks and never raises SIGPIPE.
@@ -37,6 +39,8 @@ class ByteChannel {
   // From any thread.
   uint64_t bytesRead() const { return bytes_read_.load(std::memory_order_relaxed); }
   uint64_t bytesWritten() const { return bytes_written_.load(std::memory_order_relaxed); }
+  // How fast the network takes what is written, in bytes per second; 0 when that is not known.
+  uint64_t linkRate() const { return meter_.bytesPerSecond(); }
 
  protected:
   // One thread at a time reads, and one writes: no locked instruction is needed.
@@ -45,6 +49,7 @@ class ByteChannel {
   }
   std::atomic<uint64_t> bytes_read_{0};
   std::atomic<uint64_t> bytes_written_{0};
+  LinkMeter meter_;
 };
 
 class SocketChannel final : public ByteChannel {

@@ -18,6 +18,7 @@ constexpr size_t kGetsAhead = 8;  // chunk requests in flight per get
 
 // One chunk of a put on its way.
 struct SentChunk {
+  std::vector<std::byte> packed;  // what is sent in place of the caller's bytes
   std::shared_ptr<bool> written;
   std::shared_ptr<bool> window = std::make_shared<bool>(false);
   kj::Promise<void> task = nullptr;
@@ -39,6 +40,19 @@ void setChunkData(rpc::Bulk::PutParams::Builder params, std::span<const std::byt
   stream.attachToSegment(middle.data(), kj::heap<WrittenFlag>(written));
   auto orphanage = capnp::Orphanage::getForMessageContaining(params);
   params.adoptData(orphanage.referenceExternalData(asData(middle)));
+}
+
+// The data of a packed put: all of it is sent from where it is, up to the end of its last word.
+void setPackedData(rpc::Bulk::PutParams::Builder params, std::span<const std::byte> bytes,
+                   MessageStream& stream, const std::shared_ptr<bool>& written) {
+  if (bytes.size() < kReferenceBytesMin) {
+    *written = true;
+    params.setData(asData(bytes));
+    return;
+  }
+  stream.attachToSegment(bytes.data(), kj::heap<WrittenFlag>(written));
+  auto orphanage = capnp::Orphanage::getForMessageContaining(params);
+  params.adoptData(orphanage.referenceExternalData(asData(bytes)));
 }
 
 }  // namespace
@@ -80,8 +94,24 @@ Trouble ClientConnection::put(uint64_t transfer, std::span<const std::byte> data
   return impl.putChunks(transfer, data);
 }
 
+ChunkForm ClientConnection::Impl::packChunk(std::span<const std::byte> bytes,
+                                            std::vector<std::byte>& into, size_t& packed) {
+  const uint64_t link = bulk.link->channel().linkRate();
+  if (!Compression::mayPack(server.compression, link, bytes.size())) return ChunkForm::plain;
+  const std::lock_guard guard(pack_mutex);
+  // A word more, because whole words are sent from it.
+  into.resize(Compression::packedBytesMax(bytes.size()) + sizeof(capnp::word));
+  const auto room = std::span(into).first(Compression::packedBytesMax(bytes.size()));
+  const ChunkForm form = compression.pack(server.compression, link, bytes, room, packed);
+  if (form == ChunkForm::plain) return form;
+  unpacked_bytes.fetch_add(bytes.size(), std::memory_order_relaxed);
+  packed_bytes.fetch_add(packed, std::memory_order_relaxed);
+  return form;
+}
+
 Trouble ClientConnection::Impl::putChunks(uint64_t transfer, std::span<const std::byte> data) {
   std::deque<SentChunk> chunks;
+  std::vector<std::byte> spare;  // a buffer whose bytes were sent
   auto lock = bulk.loop.lock();
   // Waits for all chunks but the last `keep`.
   const auto finish = [&](size_t keep) {
@@ -99,16 +129,34 @@ Trouble ClientConnection::Impl::putChunks(uint64_t transfer, std::span<const std
   size_t offset = 0;
   while (offset < data.size() && deadTrouble() == Trouble::none) {
     const auto bytes = data.subspan(offset, std::min(kChunkBytesMax, data.size() - offset));
+    lock.unlock();  // others may use the connection meanwhile
+    std::vector<std::byte> packed = std::move(spare);
+    size_t packed_bytes = 0;
+    const ChunkForm form = packChunk(bytes, packed, packed_bytes);
+    lock.lock();
     runIn(bulk, lock, [&] {
-      while (chunks.size() >= kPutsAhead) chunks.pop_front();
+      while (chunks.size() >= kPutsAhead) {
+        spare = std::move(chunks.front().packed);
+        chunks.pop_front();
+      }
       SentChunk& chunk = chunks.emplace_back();
+      chunk.packed = std::move(packed);
       chunk.written = std::make_shared<bool>(false);
-      const size_t copied = bytes.size() < kReferenceBytesMin ? bytes.size() : 0;
+      const auto sent = form == ChunkForm::plain
+                            ? bytes
+                            : std::span<const std::byte>(chunk.packed).first(packed_bytes);
+      const size_t copied = sent.size() < kReferenceBytesMin ? sent.size() : 0;
       auto request = KJ_ASSERT_NONNULL(bulk_service)
                          .putRequest(capnp::MessageSize{24 + copied / sizeof(capnp::word), 0});
       request.setTransfer(transfer);
       request.setOffset(offset);
-      setChunkData(request, bytes, bulk.link->stream(), chunk.written);
+      if (form == ChunkForm::plain) {
+        setChunkData(request, sent, bulk.link->stream(), chunk.written);
+      } else {
+        request.setForm(static_cast<uint8_t>(form));
+        request.setLength(static_cast<uint32_t>(bytes.size()));
+        setPackedData(request, sent, bulk.link->stream(), chunk.written);
+      }
       chunk.task = request.send()
                        .then([flag = chunk.window] { *flag = true; },
                              [this, flag = chunk.window](kj::Exception&& exception) {
@@ -142,13 +190,24 @@ void ClientConnection::Impl::requestChunk(const std::shared_ptr<PendingGet>& pen
               "The gpud at " + name + " answered a request for other bytes than were asked for.");
           return;
         }
-        placeChunk(*chunk, pending->destination.subspan(offset, length));
+        takeChunk(*chunk, pending->destination.subspan(offset, length));
       })
       .detach([pending](kj::Exception&& exception) {
         std::string why;
         --pending->outstanding;
         pending->trouble = troubleOf(exception, why);
       });
+}
+
+void ClientConnection::Impl::takeChunk(const Chunk& chunk, std::span<std::byte> destination) {
+  if (chunk.form == ChunkForm::plain) return placeChunk(chunk, destination);
+  std::string reason;
+  if (!decoder.decode(chunk.form, chunk.data, destination, reason)) {
+    die(Trouble::protocolViolation, "The gpud at " + name + " sent nonsense. " + reason);
+    return;
+  }
+  unpacked_bytes.fetch_add(destination.size(), std::memory_order_relaxed);
+  packed_bytes.fetch_add(chunk.data.size(), std::memory_order_relaxed);
 }
 
 Trouble ClientConnection::get(uint64_t transfer, std::span<std::byte> destination) {

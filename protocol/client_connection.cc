@@ -50,7 +50,8 @@ ClientConnection::Impl::Impl(Endpoint where, std::string name, const ClientOptio
       name(std::move(name)),
       options(options),
       control(spinFor(options)),
-      bulk(spinFor(options)) {
+      bulk(spinFor(options)),
+      compression(endpoint.kind == Endpoint::Kind::tcp && !options.insecure) {
   control.loop.onTurn([this] { afterTurn(control); });
   bulk.loop.onTurn([this] { afterTurn(bulk); });
 }
@@ -418,6 +419,8 @@ ClientCounters ClientConnection::counters() const {
   counters.calls = impl.calls.load(std::memory_order_relaxed);
   counters.waiting_calls = impl.waiting_calls.load(std::memory_order_relaxed);
   counters.waited_ns = impl.waited_ns.load(std::memory_order_relaxed);
+  counters.unpacked_bytes = impl.unpacked_bytes.load(std::memory_order_relaxed);
+  counters.packed_bytes = impl.packed_bytes.load(std::memory_order_relaxed);
   counters.bytes_sent = impl.control.link->channel().bytesWritten();
   counters.bytes_received = impl.control.link->channel().bytesRead();
   if (impl.bulk_open.load(std::memory_order_acquire)) {

@@ -60,6 +60,7 @@ struct ClientOptions {
   int connect_timeout_ms = 10000;  // name, TCP, preamble, TLS and hello together
   bool insecure = false;           // TCP without TLS; Unix sockets never have it
   TlsTrust trust;
+  CompressionMode compression = CompressionMode::automatic;  // never so on Unix sockets
   int spin_us = -1;  // busy-wait before sleeping; -1: 20 with spare cores, else 0
   // Output of device printf and assert. Runs on whichever thread reads; must not call the
   // connection.
@@ -80,6 +81,9 @@ struct ClientCounters {
   uint64_t bytes_sent = 0;  // control and bulk, as on the wire
   uint64_t bytes_received = 0;
   uint64_t waited_ns = 0;  // sum over threads of time in wait(), put() and get()
+  // Of bulk data that was compressed: what it is, and what it was on the wire.
+  uint64_t unpacked_bytes = 0;
+  uint64_t packed_bytes = 0;
 };
 
 class ClientConnection {

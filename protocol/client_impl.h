@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "protocol/client_connection.h"
+#include "protocol/compression.h"
 #include "protocol/endpoint.h"
 #include "protocol/farwarp.capnp.h"
 #include "protocol/open_channel.h"
@@ -28,6 +29,8 @@ struct PendingCall {
   void answered(capnp::Response<rpc::Session::CallResults>&& results);
   void failed(const kj::Exception& exception);
 };
+
+struct Chunk;  // placement.h
 
 // One get() at work; under the bulk loop's lock.
 struct PendingGet {
@@ -88,6 +91,12 @@ struct ClientConnection::Impl final : PlacementHook {
   void destroyReleased();
   void closeChannel(Channel& channel);
 
+  // Puts a chunk that came in its place; on nonsense the connection dies.
+  void takeChunk(const Chunk& chunk, std::span<std::byte> destination);
+  // Packs `bytes` for the wire into `into` where that pays; takes pack_mutex.
+  ChunkForm packChunk(std::span<const std::byte> bytes, std::vector<std::byte>& into,
+                      size_t& packed);
+
   // PlacementHook of the bulk connection
   std::span<std::byte> place(std::span<const Segment> segments) override;
 
@@ -115,6 +124,9 @@ struct ClientConnection::Impl final : PlacementHook {
   std::atomic<bool> bulk_open{false};
   kj::Maybe<rpc::Bulk::Client> bulk_service;             // under bulk's lock
   std::map<uint64_t, std::shared_ptr<PendingGet>> gets;  // under bulk's lock
+  ChunkDecoder decoder;                                  // under bulk's lock
+  std::mutex pack_mutex;  // guards compression; no other lock is taken under it
+  Compression compression;
 
   std::atomic<bool> forked{false};
   std::atomic<Trouble> dead{Trouble::none};
@@ -122,6 +134,7 @@ struct ClientConnection::Impl final : PlacementHook {
   std::string reason;
 
   std::atomic<uint64_t> calls{0}, waiting_calls{0}, waited_ns{0};
+  std::atomic<uint64_t> unpacked_bytes{0}, packed_bytes{0};
 };
 
 // Adds the time of a scope to the connection's time waited.

@@ -74,7 +74,13 @@ bool ClientConnection::Impl::hello(std::unique_ptr<ByteChannel> channel, const C
     control.fd = fd;
     control.loop.setStream(&control.link->stream(), fd);
     auto request = control.link->bootstrap().castAs<rpc::Gpud>().helloRequest();
-    writeHello(hello, request.initClient());
+    ClientHello said = hello;
+    // Where memory is copied, nothing is gained unless somebody insists.
+    const bool local = endpoint.kind == Endpoint::Kind::unixSocket;
+    said.compression = local && options.compression == CompressionMode::automatic
+                           ? CompressionMode::off
+                           : options.compression;
+    writeHello(said, request.initClient());
     auto promise = request.send();
     session = promise.getSession();
     auto callbacks = promise.getSession().setCallbacksRequest();

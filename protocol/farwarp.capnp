@@ -39,9 +39,13 @@ interface ClientCallbacks {
 interface Bulk {
   # `head`, `data` and `tail` are one run of bytes. `data` starts at a multiple of 8 in the sender's
   # memory, so that it can be sent from where it is; `head` and `tail` have fewer than 8 bytes each.
-  put @0 (transfer :UInt64, offset :UInt64, head :Data, data :Data, tail :Data) -> stream;
+  # A `form` other than 0 (ChunkForm in chunk_codec.h) means that `data` alone is the run in another
+  # form, and `length` what it has when it is unpacked.
+  put @0 (transfer :UInt64, offset :UInt64, head :Data, data :Data, tail :Data,
+          form :UInt8, length :UInt32) -> stream;
   get @1 (transfer :UInt64, offset :UInt64, length :UInt32)
-      -> (transfer :UInt64, offset :UInt64, head :Data, data :Data, tail :Data);
+      -> (transfer :UInt64, offset :UInt64, head :Data, data :Data, tail :Data,
+          form :UInt8, length :UInt32);
 }
 
 struct ClientHello {
@@ -50,6 +54,7 @@ struct ClientHello {
   pid @2 :UInt32;
   program @3 :Text;
   cudaVersion @4 :Int32;
+  compression @5 :UInt8;  # CompressionMode, as the client wishes
 }
 
 struct ServerHello {
@@ -62,6 +67,7 @@ struct ServerHello {
   batchBytesMax @6 :UInt32;
   chunkBytesMax @7 :UInt32;
   pendingTransfersMax @8 :UInt32;
+  compression @9 :UInt8;  # CompressionMode of the session's bulk data, both ways
 }
 
 struct Device {

@@ -35,6 +35,13 @@ kj::ArrayPtr<const kj::byte> dataOf(const std::array<uint8_t, N>& bytes) {
   return kj::ArrayPtr<const kj::byte>(bytes.data(), N);
 }
 
+bool readMode(uint8_t from, CompressionMode& to, std::string& error) {
+  to = static_cast<CompressionMode>(from);
+  if (to <= CompressionMode::on) return true;
+  error = "The compression mode is " + std::to_string(from) + "; it must be from 0 to 2.";
+  return false;
+}
+
 bool checkCount(size_t ids, size_t values, const char* what, std::string& error) {
   if (ids == values && ids <= kDeviceAttributesMax) return true;
   error = std::string("The device has ") + std::to_string(ids) + " ids and " +
@@ -100,6 +107,7 @@ void writeHello(const ClientHello& from, rpc::ClientHello::Builder to) {
   to.setPid(from.pid);
   to.setProgram(from.program);
   to.setCudaVersion(from.cuda_version);
+  to.setCompression(static_cast<uint8_t>(from.compression));
 }
 
 bool readHello(rpc::ClientHello::Reader from, ClientHello& to, std::string& error) {
@@ -107,7 +115,8 @@ bool readHello(rpc::ClientHello::Reader from, ClientHello& to, std::string& erro
   to.pid = from.getPid();
   to.cuda_version = from.getCudaVersion();
   return readText(from.getClientVersion(), "client version", to.client_version, error) &&
-         readText(from.getProgram(), "program name", to.program, error);
+         readText(from.getProgram(), "program name", to.program, error) &&
+         readMode(from.getCompression(), to.compression, error);
 }
 
 void writeHello(const ServerHello& from, rpc::ServerHello::Builder to) {
@@ -119,6 +128,7 @@ void writeHello(const ServerHello& from, rpc::ServerHello::Builder to) {
   to.setBatchBytesMax(from.limits.batch_bytes_max);
   to.setChunkBytesMax(from.limits.chunk_bytes_max);
   to.setPendingTransfersMax(from.limits.pending_transfers_max);
+  to.setCompression(static_cast<uint8_t>(from.compression));
   auto devices = to.initDevices(from.devices.size());
   for (size_t i = 0; i < from.devices.size(); ++i) writeDevice(from.devices[i], devices[i]);
 }
@@ -131,7 +141,8 @@ bool readHello(rpc::ServerHello::Reader from, ServerHello& to, std::string& erro
   to.limits.pending_transfers_max = from.getPendingTransfersMax();
   if (!readText(from.getServerVersion(), "server version", to.server_version, error) ||
       !readText(from.getDeviceKind(), "device kind", to.device_kind, error) ||
-      !readBytes(from.getToken(), "session token", to.token, error)) {
+      !readBytes(from.getToken(), "session token", to.token, error) ||
+      !readMode(from.getCompression(), to.compression, error)) {
     return false;
   }
   const auto devices = from.getDevices();

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "protocol/compression_mode.h"
 #include "protocol/preamble.h"
 
 namespace farwarp::wire {
@@ -18,6 +19,7 @@ struct ClientHello {
   uint32_t pid = 0;
   std::string program;       // file name of the program
   int32_t cuda_version = 0;  // as cuDriverGetVersion tells it, such as 13000
+  CompressionMode compression = CompressionMode::off;  // filled by ClientConnection
 };
 
 struct DeviceAttribute {
@@ -60,6 +62,7 @@ struct ServerHello {
   std::string device_kind;     // "cuda" or "cpu"
   ServerLimits limits;         // filled by ServerConnection
   std::vector<DeviceSnapshot> devices;
+  CompressionMode compression = CompressionMode::off;  // what both sides do
 };
 
 struct SessionStats {

@@ -25,7 +25,13 @@ std::optional<Chunk> checkedChunk(Reader from) {
       chunk.bytes() > kChunkBytesMax || chunk.offset > kTransferBytesMax - kChunkBytesMax) {
     return std::nullopt;
   }
-  return chunk;
+  chunk.form = static_cast<ChunkForm>(from.getForm());
+  if (chunk.form == ChunkForm::plain) return chunk;
+  chunk.unpacked_bytes = from.getLength();
+  const bool sound = chunk.form <= ChunkForm::shuffled8 && chunk.head.empty() &&
+                     chunk.tail.empty() && chunk.unpacked_bytes > 0 &&
+                     chunk.unpacked_bytes <= kChunkBytesMax;
+  return sound ? std::optional(chunk) : std::nullopt;
 }
 
 template <typename Read>
@@ -39,7 +45,7 @@ std::optional<Chunk> chunkOf(std::span<const Segment> segments, Read read) {
                                              options);
     chunk = read(message.getRoot<capnp::rpc::Message>());
   });
-  if (failure != nullptr || !chunk) return std::nullopt;
+  if (failure != nullptr || !chunk || chunk->form != ChunkForm::plain) return std::nullopt;
   const Segment last = segments.back();
   const bool whole = static_cast<const void*>(chunk->data.data()) == last.begin() &&
                      chunk->data.size() == last.size() * sizeof(capnp::word);

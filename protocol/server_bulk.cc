@@ -2,6 +2,8 @@
 #include <capnp/orphan.h>
 #include <kj/debug.h>
 
+#include <utility>
+
 #include "protocol/server_impl.h"
 
 namespace farwarp::wire {
@@ -13,6 +15,32 @@ constexpr size_t kReferenceBytesMin = 8u << 10;  // smaller answers are copied
 
 capnp::Data::Reader asData(std::span<const std::byte> bytes) {
   return capnp::Data::Reader(reinterpret_cast<const kj::byte*>(bytes.data()), bytes.size());
+}
+
+// A download on its way through the codec thread.
+struct Packing {
+  GetResult found;
+  std::vector<std::byte> bytes;
+  ChunkForm form = ChunkForm::plain;
+  size_t packed = 0;
+};
+
+// Answers a get with what it was packed into, from where that is when it is much.
+void answerPacked(RpcLink& link, rpc::Bulk::GetResults::Builder results, uint64_t transfer,
+                  uint64_t offset, kj::Own<Packing> packing) {
+  results.setTransfer(transfer);
+  results.setOffset(offset);
+  results.setForm(static_cast<uint8_t>(packing->form));
+  results.setLength(static_cast<uint32_t>(packing->found.bytes.size()));
+  const auto bytes = std::span<const std::byte>(packing->bytes).first(packing->packed);
+  if (bytes.size() < kReferenceBytesMin) {
+    results.setData(asData(bytes));
+    return;
+  }
+  packing->found.owner = nullptr;  // its memory is free for the next chunk
+  link.stream().attachToSegment(bytes.data(), kj::mv(packing));
+  auto orphanage = capnp::Orphanage::getForMessageContaining(results);
+  results.adoptData(orphanage.referenceExternalData(asData(bytes)));
 }
 
 // Answers a get with `found.bytes`, from where they are when they are many.
@@ -66,23 +94,66 @@ class BulkService final : public rpc::Bulk::Server {
       if (gate->impl != nullptr) --gate->impl->outstanding_gets;
     });
     return impl.handler.get(transfer, offset, length)
-        .then([gate = gate_, context, transfer, offset, length](GetResult found) mutable {
+        .then([gate = gate_, context, transfer, offset,
+               length](GetResult found) mutable -> kj::Promise<void> {
           auto& impl = gate->open();
           KJ_REQUIRE(found.bytes.size() == length, "the session found another number of bytes");
-          const capnp::MessageSize size{found.bytes.size() < kReferenceBytesMin
-                                            ? found.bytes.size() / sizeof(capnp::word) + 16
-                                            : 32,
-                                        0};
-          answerGet(*impl.link, context.getResults(size), transfer, offset, kj::mv(found));
+          if (impl.mayPack(length)) return packed(gate, context, transfer, offset, kj::mv(found));
+          answerGet(*impl.link, context.getResults(sizeFor(length)), transfer, offset,
+                    kj::mv(found));
+          return kj::READY_NOW;
         })
         .attach(kj::mv(done));
   }
 
  private:
+  // For an answer with so many bytes.
+  static capnp::MessageSize sizeFor(size_t bytes) {
+    return {bytes < kReferenceBytesMin ? bytes / sizeof(capnp::word) + 16 : 32, 0};
+  }
+
+  // Packs the bytes on the codec thread, and answers with them or, where that does not pay, in
+  // plain.
+  static kj::Promise<void> packed(const std::shared_ptr<Gate>& gate, GetContext context,
+                                  uint64_t transfer, uint64_t offset, GetResult found) {
+    auto& impl = gate->open();
+    auto packing = kj::heap<Packing>();
+    packing->found = kj::mv(found);
+    const auto work = [packing = packing.get(), packer = impl.packer, mode = impl.compression,
+                       rate = impl.link->channel().linkRate()] {
+      const auto chunk = packing->found.bytes;
+      const size_t room = Compression::packedBytesMax(chunk.size());
+      packing->bytes.resize(room + sizeof(capnp::word));  // whole words are sent from it
+      packing->form =
+          packer->pack(mode, rate, chunk, std::span(packing->bytes).first(room), packing->packed);
+    };
+    auto& codec = impl.codec();
+    // The job is over before what it works on goes, also when the answer is not wanted any more.
+    Packing* made = packing.get();
+    return codec.run(work)
+        .then([gate, context, transfer, offset, made]() mutable {
+          auto& impl = gate->open();
+          if (made->form == ChunkForm::plain) {
+            const auto size = sizeFor(made->found.bytes.size());
+            answerGet(*impl.link, context.getResults(size), transfer, offset, kj::mv(made->found));
+            return;
+          }
+          auto answer = kj::heap<Packing>(kj::mv(*made));
+          const auto size = sizeFor(answer->packed);
+          answerPacked(*impl.link, context.getResults(size), transfer, offset, kj::mv(answer));
+        })
+        .attach(kj::mv(packing));
+  }
+
   const std::shared_ptr<Gate> gate_;
 };
 
 }  // namespace
+
+CodecThread& ServerConnection::Impl::codec() {
+  if (codec_thread == nullptr) codec_thread = std::make_unique<CodecThread>(port);
+  return *codec_thread;
+}
 
 rpc::Bulk::Client makeBulkService(std::shared_ptr<Gate> gate) {
   return kj::heap<BulkService>(std::move(gate));
@@ -123,8 +194,27 @@ kj::Promise<void> ServerConnection::Impl::takePut(rpc::Bulk::PutParams::Reader p
                    std::to_string(chunk->offset) + " of transfer " +
                    std::to_string(chunk->transfer) + ", which has no room for them.");
   }
+  if (chunk->form != ChunkForm::plain) return unpackPut(*chunk, memory);
   placeChunk(*chunk, memory);
   return handler.putArrived(chunk->transfer, chunk->offset, length);
+}
+
+kj::Promise<void> ServerConnection::Impl::unpackPut(const Chunk& chunk,
+                                                    std::span<std::byte> memory) {
+  unpacking = PlacedChunk{chunk.transfer, chunk.offset, memory};
+  // The message with the bytes stays until the promise is gone, and then the job is over.
+  auto reason = std::make_shared<std::string>();
+  return codec()
+      .run([form = chunk.form, bytes = chunk.data, memory, decoder = decoder, reason] {
+        if (decoder->decode(form, bytes, memory, *reason)) reason->clear();
+      })
+      .then([gate = gate, reason]() -> kj::Promise<void> {
+        auto& impl = gate->open();
+        if (!reason->empty()) return impl.violate("The client sent nonsense. " + *reason);
+        const PlacedChunk done = *std::exchange(impl.unpacking, std::nullopt);
+        return impl.handler.putArrived(done.transfer, done.offset,
+                                       static_cast<uint32_t>(done.destination.size()));
+      });
 }
 
 }  // namespace farwarp::wire

@@ -205,7 +205,13 @@ ServerConnection::Impl& ServerConnection::Impl::Gate::open() const {
 ServerConnection::Impl::Impl(UvEventPort& port, int fd, ConnectionKind kind,
                              const SessionToken& token, SessionHandler& handler,
                              const ServerConnectionOptions& options)
-    : kind(kind), token(token), handler(handler), gate(std::make_shared<Gate>(Gate{this})) {
+    : kind(kind),
+      token(token),
+      handler(handler),
+      gate(std::make_shared<Gate>(Gate{this})),
+      compression(options.compression),
+      packer(std::make_shared<Compression>(options.tls != nullptr)),
+      port(port) {
   const bool control = kind == ConnectionKind::control;
   auto channel =
       options.tls != nullptr ? options.tls->accept(fd) : std::make_unique<SocketChannel>(fd);
@@ -247,6 +253,8 @@ ServerConnection::Impl::~Impl() noexcept(false) {
   link->onGone(nullptr);
   watch.reset();
   link.reset();
+  codec_thread.reset();
+  if (unpacking) placed.push_back(*unpacking);
   for (const PlacedChunk& chunk : placed) {
     handler.putAborted(chunk.transfer, chunk.offset,
                        static_cast<uint32_t>(chunk.destination.size()));

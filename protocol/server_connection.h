@@ -92,6 +92,8 @@ struct ServerConnectionOptions {
   TlsServer* tls = nullptr;  // null: in clear
   // Time for TLS and for hello or attachBulk; 0: no limit.
   uint64_t greeting_timeout_ms = 0;
+  // Of what a bulk connection sends; what it takes is the client's choice.
+  CompressionMode compression = CompressionMode::off;
 };
 
 class ServerConnection {

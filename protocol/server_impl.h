@@ -5,6 +5,8 @@
 #include <memory>
 #include <optional>
 
+#include "protocol/codec_thread.h"
+#include "protocol/compression.h"
 #include "protocol/farwarp.capnp.h"
 #include "protocol/placement.h"
 #include "protocol/rpc_link.h"
@@ -42,10 +44,17 @@ struct ServerConnection::Impl final : PlacementHook {
   void limitGreeting(uv_loop_t* loop, uint64_t timeout_ms);
   void stopGreetingTimer();
 
+  // Whether a download may be packed, as far as is known without looking at it.
+  bool mayPack(size_t bytes) const {
+    return Compression::mayPack(compression, link->channel().linkRate(), bytes);
+  }
+  CodecThread& codec();
+
   // PlacementHook
   std::span<std::byte> place(std::span<const Segment> segments) override;
 
   kj::Promise<void> takePut(rpc::Bulk::PutParams::Reader params);
+  kj::Promise<void> unpackPut(const Chunk& chunk, std::span<std::byte> memory);
 
   const ConnectionKind kind;
   const SessionToken token;
@@ -70,6 +79,14 @@ struct ServerConnection::Impl final : PlacementHook {
   size_t unacknowledged_output_bytes = 0;
   std::function<void()> output_acknowledged;
   std::deque<PlacedChunk> placed;
+
+  const CompressionMode compression;
+  // Used on the codec thread, by jobs that keep them.
+  const std::shared_ptr<Compression> packer;
+  const std::shared_ptr<ChunkDecoder> decoder = std::make_shared<ChunkDecoder>();
+  std::optional<PlacedChunk> unpacking;       // a put whose bytes are being unpacked to their place
+  std::unique_ptr<CodecThread> codec_thread;  // started when first needed
+  UvEventPort& port;
 };
 
 // Service for bulk connections (server_bulk.cc).

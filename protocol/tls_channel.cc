@@ -103,16 +103,21 @@ int TlsChannel::take(const char* data, int bytes) {
 }
 
 int TlsChannel::flush() {
+  meter_.beforeWrite(fd_);
   while (out_begin_ < out_.size()) {
     const ssize_t n =
         send(fd_, out_.data() + out_begin_, out_.size() - out_begin_, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n >= 0) {
       out_begin_ += static_cast<size_t>(n);
       add(bytes_written_, static_cast<uint64_t>(n));
+      meter_.wrote(static_cast<uint64_t>(n));
       continue;
     }
     if (errno == EINTR) continue;
-    if (errno == EAGAIN || errno == EWOULDBLOCK) return -EAGAIN;
+    if (errno == EAGAIN || errno == EWOULDBLOCK) {
+      meter_.full();
+      return -EAGAIN;
+    }
     out_.clear();
     out_begin_ = 0;
     return -errno;

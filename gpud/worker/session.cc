@@ -63,6 +63,7 @@ void Session::addConnection(int fd, wire::ConnectionKind kind, bool tls) {
   wire::ServerConnectionOptions options;
   options.tls = tls ? settings_.tls : nullptr;
   options.greeting_timeout_ms = settings_.greeting_timeout_ms;
+  options.compression = compression_;
   connections_.push_back(
       std::make_unique<wire::ServerConnection>(port_, fd, kind, settings_.token, *this, options));
   if (output_ != nullptr && connections_.size() == 1) {
@@ -190,6 +191,8 @@ bool Session::hello(const wire::ClientHello& client, wire::ServerHello& server,
   server.spec_version = kDriverFunctionCount;
   server.token = settings_.token;
   server.device_kind = settings_.device_kind;
+  compression_ = wire::togetherMode(client.compression, settings_.compression);
+  server.compression = compression_;
   if (!takeSnapshot(driver_, settings_.device_kind == "cpu", server, refusal)) return false;
   spdlog::info("Session {}: program \"{}\", pid {}, client {}.", settings_.number,
                counters_.program.get(), client.pid, client.client_version);

@@ -42,6 +42,7 @@ struct SessionSettings {
   uint64_t host_memory_bytes_max = uint64_t{64} << 30;
   uint64_t greeting_timeout_ms = 0;  // per connection; 0: no limit
   wire::TlsServer* tls = nullptr;    // for connections that speak it
+  wire::CompressionMode compression = wire::CompressionMode::off;
 };
 
 class Session final : public wire::SessionHandler, public ReplyNews {
@@ -181,6 +182,7 @@ class Session final : public wire::SessionHandler, public ReplyNews {
 
   std::deque<Batch> log_;
   size_t log_bytes_ = 0;
+  wire::CompressionMode compression_ = wire::CompressionMode::off;  // agreed with the client
   bool running_ = false;                 // inside runLog
   bool stalled_ = false;                 // the first record waits for bulk data
   bool scheduled_ = false;               // runLog was posted

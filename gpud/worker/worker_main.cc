@@ -126,6 +126,7 @@ SessionSettings settingsOf(const Options& options) {
   settings.bulk_bytes_max = options.bulk_bytes_max;
   settings.host_memory_bytes_max = options.host_memory_bytes_max;
   settings.greeting_timeout_ms = options.preamble_timeout_ms;
+  (void)wire::parseCompressionMode(options.compression, settings.compression);  // it was checked
   return settings;
 }
 

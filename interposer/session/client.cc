@@ -131,6 +131,12 @@ CUresult Client::openSession() {
   wire::ClientOptions connection_options;
   connection_options.insecure = options.insecure;
   connection_options.trust = {options.ca_file, options.fingerprint};
+  if (!options.compression.empty() &&
+      !wire::parseCompressionMode(options.compression, connection_options.compression)) {
+    sayOnce("No GPU: FARWARP_COMPRESSION is \"" + options.compression +
+            "\"; it must be auto, off or on.");
+    return wire::toCudaResult(Trouble::badEndpoint);
+  }
   connection_options.on_output = [this](bool to_stderr, std::span<const std::byte> text) {
     device_output.add(to_stderr, text);
   };

@@ -27,6 +27,7 @@ Options readOptions() {
   options.insecure = isOn("FARWARP_INSECURE");
   options.ca_file = variable("FARWARP_CA");
   options.fingerprint = variable("FARWARP_FINGERPRINT");
+  options.compression = variable("FARWARP_COMPRESSION");
   return options;
 }
 

@@ -11,6 +11,7 @@ struct Options {
   bool stats = false;    // FARWARP_STATS: anything but "", "0", "no" prints figures at exit
   bool insecure = false;    // FARWARP_INSECURE, in the same way: TCP without TLS
   std::string ca_file;      // FARWARP_CA: PEM file of the authority that signed gpud's certificate
+  std::string compression;  // FARWARP_COMPRESSION: auto, off or on; empty: auto
   std::string fingerprint;  // FARWARP_FINGERPRINT: of that authority's or of gpud's certificate
 };
 

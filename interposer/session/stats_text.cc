@@ -43,6 +43,13 @@ std::vector<std::string> statsLines(const SessionFigures& f) {
   lines.push_back(format("  waited       %.3f ms", milliseconds(f.connection.waited_ns)));
   lines.push_back("  bytes        " + bytesText(f.connection.bytes_sent) + " to gpud, " +
                   bytesText(f.connection.bytes_received) + " from gpud");
+  if (const uint64_t plain = f.connection.unpacked_bytes; plain > 0) {
+    const uint64_t packed = f.connection.packed_bytes;
+    lines.push_back("  compressed   " + bytesText(plain) + " to " + bytesText(packed) +
+                    format(" (%.2fx, ", static_cast<double>(plain) /
+                                            static_cast<double>(packed == 0 ? 1 : packed)) +
+                    bytesText(plain - packed) + " saved)");
+  }
   lines.push_back(format("  launches     %" PRIu64, f.launches));
   if (f.server_known) {
     lines.push_back(format("  kernel time  %.3f ms (device busy %.3f ms, measured by %s)",

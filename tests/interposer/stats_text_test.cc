@@ -28,6 +28,17 @@ TEST(StatsText, CountsWhatWasAnsweredLocally) {
   EXPECT_NE(all.find("exact"), std::string::npos) << all;
 }
 
+TEST(StatsText, SaysWhatCompressionSavedWhenThereWasAny) {
+  SessionFigures figures;
+  EXPECT_EQ(text(figures).find("compressed"), std::string::npos);
+  figures.connection.unpacked_bytes = 30u << 20;
+  figures.connection.packed_bytes = 20u << 20;
+  const std::string all = text(figures);
+  EXPECT_NE(all.find("compressed   30.0 MiB to 20.0 MiB (1.50x, 10.0 MiB saved)"),
+            std::string::npos)
+      << all;
+}
+
 TEST(StatsText, SaysWhenGpudCouldNotBeAsked) {
   EXPECT_NE(text(SessionFigures()).find("could not be asked"), std::string::npos);
 }

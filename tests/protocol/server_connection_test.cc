@@ -10,10 +10,12 @@
 
 #include <cstring>
 
+#include "protocol/chunk_codec.h"
 #include "protocol/client_connection.h"
 #include "protocol/farwarp.capnp.h"
 #include "protocol/rpc_link.h"
 #include "protocol/uv_watch.h"
+#include "tests/protocol/test_data.h"
 #include "tests/protocol/test_server.h"
 
 namespace farwarp::wire {
@@ -230,6 +232,61 @@ TEST_F(Rules, OffsetsHaveALimit) {
   request.send().wait(client.scope);
   EXPECT_NE(failureOf(bulk.getRequest(), client.scope), "");
   expectEnded("malformed or oversized chunk");
+}
+
+TEST(PackedChunks, ThatMakeNoSenseEndTheConnection) {
+  const auto text = textBytes(20000);
+  std::vector<std::byte> sound(20000);
+  const ptrdiff_t bytes = ChunkEncoder().encode({ChunkForm::zstd, 1}, text, sound);
+  ASSERT_GT(bytes, 0);
+  sound.resize(static_cast<size_t>(bytes));
+  auto cut = sound;
+  cut.resize(cut.size() - 1);
+  const struct {
+    uint8_t form;
+    uint32_t length;
+    std::vector<std::byte> data, tail;
+    const char* reason;
+  } cases[] = {
+      {6, 20000, sound, {}, "malformed or oversized chunk"},
+      {255, 20000, sound, {}, "malformed or oversized chunk"},
+      {2, 0, sound, {}, "malformed or oversized chunk"},
+      {2, kChunkBytesMax + 1, sound, {}, "malformed or oversized chunk"},
+      {2, 20000, sound, {std::byte{1}}, "malformed or oversized chunk"},
+      {2, 19999, sound, {}, "does not say that it has the 19999 bytes that were announced"},
+      {2, kChunkBytesMax, sound, {}, "that were announced"},
+      {2, 20000, cut, {}, "is not one whole zstd frame"},
+      {1, 20000, sound, {}, "A chunk of zeros comes with"},
+      {2, 100, patternBytes(100, 1), {}, "that were announced"},
+  };
+  for (const auto& hostile : cases) {
+    TestServer server("127.0.0.1:0");
+    RawClient client(server, ConnectionKind::bulk);
+    auto bulk = client.bulk();
+    auto request = bulk.putRequest();
+    request.setTransfer(1);
+    request.setForm(hostile.form);
+    request.setLength(hostile.length);
+    request.setData(data(hostile.data));
+    request.setTail(data(hostile.tail));
+    request.send().wait(client.scope);
+    EXPECT_NE(failureOf(bulk.getRequest(), client.scope), "");
+    EXPECT_THAT(server.firstEnd().reason, HasSubstr(hostile.reason));
+    EXPECT_EQ(server.firstEnd().trouble, Trouble::protocolViolation);
+  }
+  // The same chunk as it should be.
+  TestServer server("127.0.0.1:0");
+  RawClient client(server, ConnectionKind::bulk);
+  auto request = client.bulk().putRequest();
+  request.setTransfer(1);
+  request.setForm(2);
+  request.setLength(20000);
+  request.setData(data(sound));
+  request.send().wait(client.scope);
+  server.waitFor([&] { return server.upload_bytes[1] >= 20000; });
+  auto stored = server.upload(1);
+  stored.resize(text.size());
+  EXPECT_EQ(stored, text);
 }
 
 TEST_F(Rules, GetsAskForSomethingSensible) {

@@ -144,9 +144,9 @@ void TestServer::accept(int fd) {
     shutdown(fd, SHUT_WR);
     return;
   }
-  connections_[preamble.kind].push_back(
-      std::make_unique<ServerConnection>(*port_, fd, preamble.kind, token_, *this,
-                                         ServerConnectionOptions{tls_, greeting_timeout_ms_}));
+  connections_[preamble.kind].push_back(std::make_unique<ServerConnection>(
+      *port_, fd, preamble.kind, token_, *this,
+      ServerConnectionOptions{tls_, greeting_timeout_ms_, agreed_compression_}));
 }
 
 void TestServer::onLoop(std::function<void()> task) {
@@ -246,6 +246,7 @@ bool TestServer::hello(const ClientHello& client, ServerHello& server, std::stri
   server.token = token_;
   server.driver_version = client.cuda_version;
   server.device_kind = "cpu";
+  server.compression = agreed_compression_ = togetherMode(client.compression, compression);
   DeviceSnapshot device;
   device.name = "Test device";
   device.uuid = {9, 8, 7};

@@ -55,6 +55,8 @@ class TestServer final : public SessionHandler {
     std::string reason;
   };
 
+  // Before a client connects: what gpud's option would be.
+  std::atomic<CompressionMode> compression{CompressionMode::off};
   // Before a client connects: what the supervisor would answer.
   std::atomic<PreambleStatus> preamble_status{PreambleStatus::ok};
   std::atomic<bool> refuse_hello{false};
@@ -119,6 +121,7 @@ class TestServer final : public SessionHandler {
   std::mutex ready_mutex_;
   std::condition_variable ready_;
   bool running_ = false;
+  CompressionMode agreed_compression_ = CompressionMode::off;
   kj::Own<kj::PromiseFulfiller<void>> stop_;
   std::thread thread_;
 };
