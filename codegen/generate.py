@@ -30,7 +30,7 @@ OUTPUTS = [
     "driver_calls_gen.h", "driver_calls_gen.cc", "proc_address_gen.h", "proc_address_gen.cc",
     "handle_types_gen.h", "wire_records_gen.h", "wire_records_gen.cc", "client_calls_gen.h",
     "client_calls_gen.cc", "graph_calls_gen.h", "worker_dispatch_gen.h", "worker_dispatch_gen.cc", "cpu_calls_gen.h",
-    "cpu_exports_gen.cc", "stub_exports_gen.h", "stub_exports_gen.cc", "mock_calls_gen.h",
+    "cpu_exports_gen.cc", "traced_calls_gen.cc", "stub_exports_gen.h", "stub_exports_gen.cc", "mock_calls_gen.h",
     "mock_driver_gen.cc", "mock_exports_gen.cc", "wire_records_gen_test.cc",
     "stand_ins_gen_test.cc",
 ]

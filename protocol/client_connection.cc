@@ -153,9 +153,18 @@ void ClientConnection::Impl::submitFailed(const Channel& channel, const kj::Exce
   die(trouble, "The gpud at " + name + " ended the session: " + why);
 }
 
-// Waits for the figures that `send` asks for.
-template <typename Send>
-Trouble ClientConnection::Impl::fetchStats(SessionStats& out, Send send) {
+namespace {
+
+bool readAnswer(rpc::SessionStats::Reader answer, SessionStats& out) {
+  std::string error;
+  return readStats(answer, out, error);
+}
+
+}  // namespace
+
+// Waits for the answer to what `send` asks. `read` takes it, and is false for nonsense.
+template <typename Send, typename Read>
+Trouble ClientConnection::Impl::ask(Send send, Read read) {
   bool done = false;
   Trouble trouble = Trouble::none;
   kj::Promise<void> task = nullptr;
@@ -164,10 +173,7 @@ Trouble ClientConnection::Impl::fetchStats(SessionStats& out, Send send) {
     task = send()
                .then(
                    [&](auto&& response) {
-                     std::string error;
-                     if (!readStats(response.getStats(), out, error)) {
-                       trouble = Trouble::protocolViolation;
-                     }
+                     if (!read(response)) trouble = Trouble::protocolViolation;
                      done = true;
                    },
                    [&](kj::Exception&& exception) {
@@ -367,15 +373,31 @@ void ClientConnection::waitForFailedHostFunctions() {
 Trouble ClientConnection::stats(SessionStats& out) {
   Impl& impl = *impl_;
   if (const Trouble trouble = impl.deadTrouble(); trouble != Trouble::none) return trouble;
-  return impl.fetchStats(out,
-                         [&] { return KJ_ASSERT_NONNULL(impl.session).statsRequest().send(); });
+  return impl.ask([&] { return KJ_ASSERT_NONNULL(impl.session).statsRequest().send(); },
+                  [&](const auto& answer) { return readAnswer(answer.getStats(), out); });
+}
+
+Trouble ClientConnection::kernelTimeline(bool start, KernelTimeline& out) {
+  Impl& impl = *impl_;
+  if (const Trouble trouble = impl.deadTrouble(); trouble != Trouble::none) return trouble;
+  return impl.ask(
+      [&] {
+        auto request = KJ_ASSERT_NONNULL(impl.session).kernelTimelineRequest();
+        request.setStart(start);
+        return request.send();
+      },
+      [&](const auto& answer) {
+        std::string error;
+        return readTimeline(answer.getTimeline(), out, error);
+      });
 }
 
 Trouble ClientConnection::close(SessionStats& out) {
   Impl& impl = *impl_;
   if (const Trouble trouble = impl.deadTrouble(); trouble != Trouble::none) return trouble;
   const Trouble trouble =
-      impl.fetchStats(out, [&] { return KJ_ASSERT_NONNULL(impl.session).closeRequest().send(); });
+      impl.ask([&] { return KJ_ASSERT_NONNULL(impl.session).closeRequest().send(); },
+               [&](const auto& answer) { return readAnswer(answer.getStats(), out); });
   if (trouble == Trouble::none) {
     impl.die(Trouble::sessionEnded,
              "The program closed its session with the gpud at " + impl.name + ".");

@@ -16,6 +16,7 @@
 
 #include "protocol/errors.h"
 #include "protocol/hello.h"
+#include "protocol/kernel_timeline.h"
 #include "protocol/limits.h"
 #include "protocol/tls_trust.h"
 
@@ -128,6 +129,9 @@ class ClientConnection {
 
   // Asks gpud for the session's figures.
   Trouble stats(SessionStats& out);
+  // The next kernels that gpud kept; with `start` it begins to keep them, and the answer only has
+  // its clock. See SessionHandler::kernelTimeline.
+  Trouble kernelTimeline(bool start, KernelTimeline& out);
   // Ends the session in good order and fetches its final figures. Every later call finds it dead.
   Trouble close(SessionStats& out);
 

@@ -67,8 +67,8 @@ struct ClientConnection::Impl final : PlacementHook {
   void runIn(Channel& channel, SharedLoop::Lock& lock, const std::function<void()>& work);
   void afterTurn(Channel& channel);
   void submitFailed(const Channel& channel, const kj::Exception& exception);
-  template <typename Send>
-  Trouble fetchStats(SessionStats& out, Send send);
+  template <typename Send, typename Read>
+  Trouble ask(Send send, Read read);
   std::string deathSentence() const;
   void die(Trouble trouble, const std::string& sentence);
   // The trouble that a call returns now; none while the connection lives. Looks at `forked` first

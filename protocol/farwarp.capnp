@@ -22,6 +22,9 @@ interface Session {
   setCallbacks @3 (client :ClientCallbacks) -> ();
   close @4 () -> (stats :SessionStats);
   # The session ends as if the process had ended; the reply carries its final figures.
+  kernelTimeline @5 (start :Bool) -> (timeline :KernelTimeline);
+  # `start`: from now on gpud keeps when each kernel ran; the answer tells its clock and nothing else.
+  # Otherwise the next of those that were kept.
 }
 
 interface ClientCallbacks {
@@ -83,6 +86,21 @@ struct Device {
   attributeValues @9 :List(Int32);
   limitIds @10 :List(Int32);
   limitValues @11 :List(UInt64);
+}
+
+struct KernelTimeline {
+  # protocol/kernel_timeline.h says what the fields mean.
+  nowNs @0 :UInt64;
+  lost @1 :UInt64;
+  names @2 :List(Text);
+  kernels @3 :List(KernelInterval);
+}
+
+struct KernelInterval {
+  startNs @0 :UInt64;
+  durationNs @1 :UInt64;
+  device @2 :UInt32;
+  name @3 :UInt32;
 }
 
 struct SessionStats {

@@ -180,4 +180,41 @@ bool readStats(rpc::SessionStats::Reader from, SessionStats& to, std::string& er
   return readText(from.getMethod(), "metering method", to.method, error);
 }
 
+void writeTimeline(const KernelTimeline& from, rpc::KernelTimeline::Builder to) {
+  to.setNowNs(from.now_ns);
+  to.setLost(from.lost);
+  auto names = to.initNames(static_cast<unsigned>(from.names.size()));
+  for (unsigned i = 0; i < names.size(); ++i) names.set(i, from.names[i]);
+  auto kernels = to.initKernels(static_cast<unsigned>(from.kernels.size()));
+  for (unsigned i = 0; i < kernels.size(); ++i) {
+    kernels[i].setStartNs(from.kernels[i].start_ns);
+    kernels[i].setDurationNs(from.kernels[i].duration_ns);
+    kernels[i].setDevice(from.kernels[i].device);
+    kernels[i].setName(from.kernels[i].name);
+  }
+}
+
+bool readTimeline(rpc::KernelTimeline::Reader from, KernelTimeline& to, std::string& error) {
+  to.now_ns = from.getNowNs();
+  to.lost = from.getLost();
+  const auto names = from.getNames();
+  const auto kernels = from.getKernels();
+  if (names.size() > kTimelineNamesMax || kernels.size() > kTimelineKernelsMax) {
+    error = "The timeline has " + std::to_string(kernels.size()) + " kernels and " +
+            std::to_string(names.size()) + " names; the limits are " +
+            std::to_string(kTimelineKernelsMax) + " and " + std::to_string(kTimelineNamesMax) + ".";
+    return false;
+  }
+  to.names.resize(names.size());
+  for (unsigned i = 0; i < names.size(); ++i) {
+    if (!readText(names[i], "kernel name", to.names[i], error)) return false;
+  }
+  to.kernels.resize(kernels.size());
+  for (unsigned i = 0; i < kernels.size(); ++i) {
+    to.kernels[i] = {kernels[i].getStartNs(), kernels[i].getDurationNs(), kernels[i].getDevice(),
+                     kernels[i].getName()};
+  }
+  return true;
+}
+
 }  // namespace farwarp::wire

@@ -119,6 +119,13 @@ class SessionService final : public rpc::Session::Server {
     return kj::READY_NOW;
   }
 
+  kj::Promise<void> kernelTimeline(KernelTimelineContext context) override {
+    const KernelTimeline timeline =
+        gate_->open().handler.kernelTimeline(context.getParams().getStart());
+    writeTimeline(timeline, context.getResults().initTimeline());
+    return kj::READY_NOW;
+  }
+
   kj::Promise<void> setCallbacks(SetCallbacksContext context) override {
     gate_->open().callbacks = context.getParams().getClient();
     return kj::READY_NOW;

@@ -17,6 +17,7 @@
 
 #include "protocol/errors.h"
 #include "protocol/hello.h"
+#include "protocol/kernel_timeline.h"
 #include "protocol/limits.h"
 #include "protocol/uv_event_port.h"
 
@@ -60,6 +61,11 @@ class SessionHandler {
   virtual void call(uint64_t seq, std::span<const std::byte> batch, kj::Own<CallReply> reply) = 0;
 
   virtual SessionStats stats() = 0;
+  // `start`: keep when kernels run from now on. Otherwise the next of them that were not told yet.
+  virtual KernelTimeline kernelTimeline(bool start) {
+    (void)start;
+    return {};
+  }
 
   // Where bytes [offset, offset + length) of an upload belong; they are received straight into it.
   // The memory must stay valid until putArrived for the same range, or putAborted. Empty refuses

@@ -10,13 +10,14 @@
 namespace farwarp {
 
 inline constexpr CUuuid kKernelRecordsTableId = {
-    {'f', 'a', 'r', 'w', 'a', 'r', 'p', '\0', 'k', 'e', 'r', 'n', 'e', 'l', 's', '1'}};
+    {'f', 'a', 'r', 'w', 'a', 'r', 'p', '\0', 'k', 'e', 'r', 'n', 'e', 'l', 's', '2'}};
 
 struct KernelRecord {
   uint64_t start_ns;  // CLOCK_MONOTONIC when the first block started
   uint64_t end_ns;    // CLOCK_MONOTONIC when the last block ended
   uint32_t device;    // ordinal
   uint32_t reserved;
+  const char* name;  // of the kernel; valid during the call that tells the record
 };
 
 struct KernelRecordsTable {

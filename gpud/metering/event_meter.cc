@@ -7,11 +7,13 @@
 #include <cmath>
 #include <deque>
 #include <map>
+#include <string>
 #include <vector>
 
 #include "gpud/device/driver_table.h"
 #include "gpud/metering/interval_union.h"
 #include "gpud/metering/kernel_meter.h"
+#include "gpud/metering/kernel_timeline.h"
 
 namespace farwarp {
 namespace {
@@ -28,6 +30,8 @@ constexpr uint64_t kOriginNs = uint64_t{1} << 40;
 struct Bracket {
   CUevent start;
   CUevent end;
+  CUdevice device;
+  std::string name;  // for the timeline
 };
 
 struct ContextState {
@@ -35,6 +39,9 @@ struct ContextState {
   std::deque<Bracket> pending;  // in the order of launches
   CUevent base = nullptr;
   uint64_t base_ns = kOriginNs;
+  // The same on the clock of the host, as far as it is known: when the event was put into its
+  // stream.
+  uint64_t base_host_ns = 0;
   IntervalUnion busy;
 };
 
@@ -44,7 +51,8 @@ class EventMeter final : public KernelMeter {
 
   MeterMethod method() const override { return MeterMethod::event_brackets; }
 
-  void beforeLaunch(CUcontext context, CUdevice, CUstream stream) override {
+  void beforeLaunch(CUcontext context, CUdevice device, CUstream stream,
+                    const char* name) override {
     current_ = nullptr;
     ContextState& state = contexts_[context];
     if (++since_poll_ >= kPollEvery) pollContext(state);
@@ -55,10 +63,13 @@ class EventMeter final : public KernelMeter {
     }
     if (state.base == nullptr && takeEvent(state, state.base)) {
       if (driver_.cuEventRecord(state.base, stream) != CUDA_SUCCESS) dropBase(state);
+      state.base_host_ns = KernelTimeline::now();
     }
     if (state.base == nullptr || !takeEvent(state, bracket_.start)) return;
     if (!takeEvent(state, bracket_.end)) return state.free.push_back(bracket_.start);
     if (driver_.cuEventRecord(bracket_.start, stream) != CUDA_SUCCESS) return giveBack(state);
+    bracket_.device = device;
+    bracket_.name = name == nullptr ? "" : name;
     current_ = &state;
     stream_ = stream;
   }
@@ -148,10 +159,16 @@ class EventMeter final : public KernelMeter {
       state.busy.add(start_ns, start_ns + duration_ns);
       totals_.kernel_ns.fetch_add(duration_ns, std::memory_order_relaxed);
       totals_.busy_ns.fetch_add(state.busy.totalNs() - busy_before, std::memory_order_relaxed);
+      const uint64_t host_ns = state.base_host_ns + (start_ns - state.base_ns);
+      if (totals_.timeline != nullptr) {
+        totals_.timeline->add(host_ns, host_ns + duration_ns, static_cast<uint32_t>(bracket.device),
+                              bracket.name);
+      }
       if (start_ms > kBaseAgeMaxMs) {
         state.free.push_back(state.base);
         state.base = bracket.start;
         state.base_ns = start_ns;
+        state.base_host_ns = host_ns;
         state.free.push_back(bracket.end);
         return;
       }

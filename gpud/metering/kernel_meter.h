@@ -13,12 +13,14 @@
 namespace farwarp {
 
 struct DriverTable;
+class KernelTimeline;
 
 // Where a meter writes. Plain atomics, so that they may lie in memory shared with the supervisor.
 struct KernelTotals {
   std::atomic<uint64_t>& launches;
   std::atomic<uint64_t>& kernel_ns;
   std::atomic<uint64_t>& busy_ns;
+  KernelTimeline* timeline = nullptr;  // told each kernel, if given
 };
 
 // All functions are called on the worker's issuing thread.
@@ -32,8 +34,9 @@ class KernelMeter {
   virtual MeterMethod method() const = 0;
 
   // Brackets one launch: before it is issued, and after with its result. `context` is current and
-  // owns `stream`; `device` is its ordinal.
-  virtual void beforeLaunch(CUcontext context, CUdevice device, CUstream stream) = 0;
+  // owns `stream`; `device` is its ordinal. `name` is for the timeline, and may be null.
+  virtual void beforeLaunch(CUcontext context, CUdevice device, CUstream stream,
+                            const char* name) = 0;
   virtual void afterLaunch(CUresult result) = 0;
 
   // Takes in what has finished. Called after waits and now and then; never waits itself. May change

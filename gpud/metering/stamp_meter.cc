@@ -6,6 +6,7 @@
 #include "gpud/device/kernel_records.h"
 #include "gpud/metering/interval_union.h"
 #include "gpud/metering/kernel_meter.h"
+#include "gpud/metering/kernel_timeline.h"
 
 namespace farwarp {
 namespace {
@@ -33,7 +34,7 @@ class StampMeter final : public KernelMeter {
 
   MeterMethod method() const override { return MeterMethod::device_stamps; }
 
-  void beforeLaunch(CUcontext, CUdevice, CUstream) override {
+  void beforeLaunch(CUcontext, CUdevice, CUstream, const char*) override {
     std::lock_guard lock(mutex_);
     ++issued_;
   }
@@ -60,6 +61,9 @@ class StampMeter final : public KernelMeter {
     std::lock_guard lock(mutex_);
     ++recorded_;
     if (record.end_ns < record.start_ns) return;
+    if (totals_.timeline != nullptr) {
+      totals_.timeline->add(record.start_ns, record.end_ns, record.device, record.name);
+    }
     IntervalUnion& busy = busy_[record.device];
     const uint64_t busy_before = busy.totalNs();
     busy.add(record.start_ns, record.end_ns);

@@ -27,7 +27,8 @@ Session::Session(const DriverTable& driver, wire::UvEventPort& port, SessionCoun
       host_functions_(
           driver_, port,
           [this](uint64_t number, CUresult status) { return hostFunctionDue(number, status); }),
-      meter_(makeKernelMeter(driver_, {counters.launches, counters.kernel_ns, counters.busy_ns})),
+      meter_(makeKernelMeter(
+          driver_, {counters.launches, counters.kernel_ns, counters.busy_ns, &timeline_})),
       link_states_(driver_),
       over_promise_(nullptr) {
   auto over = kj::newPromiseAndFulfiller<void>();
@@ -212,6 +213,17 @@ wire::SessionStats Session::stats() {
   stats.busy_ns = counters_.busy_ns;
   stats.method = meterMethodName(meter_->method());
   return stats;
+}
+
+wire::KernelTimeline Session::kernelTimeline(bool start) {
+  if (!start) {
+    meter_->poll();
+    return timeline_.take();
+  }
+  timeline_.start();
+  wire::KernelTimeline clock;
+  clock.now_ns = KernelTimeline::now();
+  return clock;
 }
 
 std::span<std::byte> Session::destinationFor(uint64_t transfer, uint64_t offset, uint32_t length) {

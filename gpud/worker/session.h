@@ -12,6 +12,7 @@
 
 #include "gpud/device/driver_table.h"
 #include "gpud/metering/kernel_meter.h"
+#include "gpud/metering/kernel_timeline.h"
 #include "gpud/worker/call_context.h"
 #include "gpud/worker/completion.h"
 #include "gpud/worker/contexts.h"
@@ -108,6 +109,7 @@ class Session final : public wire::SessionHandler, public ReplyNews {
   Waits& waits() { return waits_; }
   HostFunctions& hostFunctions() { return host_functions_; }
   KernelMeter& meter() { return *meter_; }
+  KernelTimeline& timeline() { return timeline_; }
 
   // --- wire::SessionHandler ---
   bool hello(const wire::ClientHello& client, wire::ServerHello& server,
@@ -116,6 +118,7 @@ class Session final : public wire::SessionHandler, public ReplyNews {
   void call(uint64_t seq, std::span<const std::byte> batch,
             kj::Own<wire::CallReply> reply) override;
   wire::SessionStats stats() override;
+  wire::KernelTimeline kernelTimeline(bool start) override;
   std::span<std::byte> destinationFor(uint64_t transfer, uint64_t offset, uint32_t length) override;
   kj::Promise<void> putArrived(uint64_t transfer, uint64_t offset, uint32_t length) override;
   void putAborted(uint64_t transfer, uint64_t offset, uint32_t length) override;
@@ -176,6 +179,7 @@ class Session final : public wire::SessionHandler, public ReplyNews {
   Uploads uploads_;
   Downloads downloads_;
   HostFunctions host_functions_;
+  KernelTimeline timeline_;
   std::unique_ptr<KernelMeter> meter_;
   GraphExecs graph_execs_;
   LinkStates link_states_;

@@ -62,7 +62,8 @@ CUresult downloadNow(CallScope& scope, void* to, CUdeviceptr from, size_t bytes,
     return CUDA_SUCCESS;
   }
   std::span<std::byte> destination(static_cast<std::byte*>(to), bytes);
-  return scope.client().trouble(scope.client().connection().get(args.transfer, destination));
+  return scope.client().trouble(
+      fetchBytes(scope.client().connection(), args.transfer, destination));
 }
 
 // Into pinned memory: returns at once; the bytes are there when a later wait returns.

@@ -10,7 +10,7 @@ CUresult cuGetProcAddress_v2(const char* symbol, void** pfn, int version, cuuint
   // The versions that this library can answer are those of its own table, whatever gpud's driver
   // is.
   const int newest = std::max(CUDA_VERSION, Client::get().driverVersion());
-  return getProcAddress(kClientTable, newest, symbol, pfn, version, flags, status);
+  return getProcAddress(programTable(), newest, symbol, pfn, version, flags, status);
 }
 
 CUresult cuGetProcAddress(const char* symbol, void** pfn, int version, cuuint64_t flags) {

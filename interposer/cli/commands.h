@@ -14,6 +14,7 @@ struct RunOptions {
   std::string server;  // empty: what FARWARP_SERVER says
   bool stats = false;
   bool insecure = false;
+  std::string trace;                 // file that records the session; empty: none
   std::vector<std::string> program;  // and its arguments
 };
 
@@ -30,6 +31,15 @@ struct BenchOptions {
 // Measures calls, copies, launches and a small step of kernels here and under a gpud, and prints
 // both side by side.
 int runBench(const BenchOptions& options);
+
+struct TraceOptions {
+  std::string file;          // of farwarp run --trace
+  std::string chrome;        // JSON file to write; empty: print tables
+  bool unsupported = false;  // print only the calls that are not supported
+};
+
+// Shows a trace, or turns it into one that Chrome and Perfetto show.
+int showTrace(const TraceOptions& options);
 
 // Prints the sessions in a log that gpud wrote, one line each and a line of sums.
 int printSessions(const std::string& path);

@@ -9,10 +9,11 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer(
       "Environment: FARWARP_SERVER names the gpud when --server does not; FARWARP_STATS=1 is\n"
-      "--stats; FARWARP_LOG=FILE (or stderr) writes down connections and failed calls.\n"
-      "FARWARP_FINGERPRINT or FARWARP_CA says which certificate a gpud over TCP must have; gpud "
-      "init\n"
-      "prints the line. FARWARP_INSECURE=1 is --insecure.");
+      "--stats; FARWARP_TRACE=FILE is --trace; FARWARP_LOG=FILE (or stderr) writes down "
+      "connections\n"
+      "and failed calls. FARWARP_FINGERPRINT or FARWARP_CA says which certificate a gpud over TCP "
+      "must\n"
+      "have; gpud init prints the line. FARWARP_INSECURE=1 is --insecure.");
 
   farwarp::cli::RunOptions run;
   CLI::App* run_command = app.add_subcommand("run", "Run a program; its CUDA calls go to a gpud");
@@ -23,6 +24,8 @@ int main(int argc, char** argv) {
       "When the program ends, print calls, waiting calls, bytes, and kernel time");
   run_command->add_flag("--insecure", run.insecure,
                         "Speak without TLS with a gpud that was started with --insecure");
+  run_command->add_option("--trace", run.trace,
+                          "Record every call in this file, for farwarp trace");
   run_command->add_option("PROGRAM", run.program, "The program and its arguments")->required();
   run_command->positionals_at_end();
   run_command->footer(
@@ -34,6 +37,15 @@ int main(int argc, char** argv) {
   CLI::App* sessions_command =
       app.add_subcommand("sessions", "Print a table of the sessions in a log that gpud wrote");
   sessions_command->add_option("FILE", log, "gpud's session log (JSON lines)")->required();
+
+  farwarp::cli::TraceOptions trace;
+  CLI::App* trace_command = app.add_subcommand("trace", "Show what farwarp run --trace recorded");
+  trace_command->add_option("FILE", trace.file, "The trace")->required();
+  trace_command->add_option("--chrome", trace.chrome,
+                            "Write a trace for chrome://tracing and ui.perfetto.dev to this file "
+                            "instead of printing tables");
+  trace_command->add_flag("--unsupported", trace.unsupported,
+                          "Print only the calls that are not supported: how often, name, reason");
 
   farwarp::cli::BenchOptions bench;
   CLI::App* bench_command = app.add_subcommand(
@@ -60,6 +72,7 @@ int main(int argc, char** argv) {
     return 0;
   }
   if (bench_command->parsed()) return farwarp::cli::runBench(bench);
+  if (trace_command->parsed()) return farwarp::cli::showTrace(trace);
   if (sessions_command->parsed()) return farwarp::cli::printSessions(log);
   return farwarp::cli::runProgram(run);
 }

@@ -5,10 +5,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 
 #include "interposer/cli/commands.h"
 #include "interposer/cli/paths.h"
 #include "interposer/cli/program_check.h"
+#include "interposer/cli/trace_reader.h"
 #include "interposer/session/options.h"
 
 namespace farwarp::cli {
@@ -24,6 +26,27 @@ void prepend(const char* name, const std::string& first) {
   const char* old = std::getenv(name);
   const std::string value = old == nullptr || *old == '\0' ? first : first + ":" + old;
   setenv(name, value.c_str(), 1);
+}
+
+// Takes an older trace out of the way and names the new one to the program, which may change its
+// folder. A sentence that says why not, or nothing.
+std::string prepareTrace(const std::string& file) {
+  std::error_code error;
+  const std::filesystem::path path = std::filesystem::absolute(file, error);
+  if (error) return "\"" + file + "\" is no name for a trace: " + error.message() + ".";
+  if (std::filesystem::exists(path, error)) {
+    std::string why;
+    if (!isTrace(path, why)) return why + " It is not overwritten.";
+    if (!std::filesystem::remove(path, error)) {
+      return "\"" + file + "\" cannot be replaced: " + error.message() + ".";
+    }
+  }
+  if (!std::filesystem::is_directory(path.parent_path(), error)) {
+    return "The trace \"" + file + "\" cannot be made: there is no folder " +
+           path.parent_path().string() + ".";
+  }
+  setenv("FARWARP_TRACE", path.c_str(), 1);
+  return {};
 }
 
 }  // namespace
@@ -46,6 +69,9 @@ int runProgram(const RunOptions& options) {
   if (program.empty()) return fail(kExitNotFound, why);
   if (why = whyNotPreloadable(program); !why.empty()) return fail(kExitCannotRun, why);
 
+  if (!options.trace.empty()) {
+    if (why = prepareTrace(options.trace); !why.empty()) return fail(kExitUsage, why);
+  }
   prepend("LD_PRELOAD", installation.stub);
   prepend("LD_LIBRARY_PATH", installation.links);
   setenv("FARWARP_SERVER", server.c_str(), 1);

@@ -189,6 +189,9 @@ CUresult CallScope::beginInLog(std::byte*& at) {
   if (Trouble trouble = client_->log.begin(header, at); trouble != Trouble::none) {
     return connectionTrouble(trouble);
   }
+  if (CallSpan* span = thread_->span; span != nullptr) [[unlikely]] {
+    span->sends(header.bytes);
+  }
   return CUDA_SUCCESS;
 }
 
@@ -201,7 +204,12 @@ CUresult CallScope::moveIntoLog() {
   }
   const auto context = reinterpret_cast<uint64_t>(thread_->current());
   device_work_ = touches_shared_ || SharedMemory::isDeviceWork(call_);
-  if (device_work_) shared.beforeDeviceWork(context);
+  if (device_work_) {
+    shared.beforeDeviceWork(context);
+  } else if (SharedMemory::looksAtDevice(call_)) {
+    // A kernel that runs may wait for what the program wrote.
+    shared.flush();
+  }
   work_issued_ = shared.workIssued();
   if (shared.overlaps(reinterpret_cast<uint64_t>(upload_.data()), upload_.size())) {
     // The socket cannot take bytes from pages that are closed.
@@ -220,7 +228,7 @@ CUresult CallScope::endRecord() {
   }
   Trouble trouble = client_->log.append(/*now=*/transfer_ != 0);
   if (trouble == Trouble::none && transfer_ != 0) {
-    trouble = client_->connection().put(transfer_, upload_);
+    trouble = putUpload(client_->connection());
   }
   if (device_work_) {
     client_->shared_memory.afterDeviceWork(reinterpret_cast<uint64_t>(thread_->current()));
@@ -251,6 +259,25 @@ void CallScope::afterWait(CUresult result) {
   client_->shared_memory.synchronised(work_issued_, context, whole_context);
 }
 
+Trouble CallScope::sendAndWait(wire::ClientConnection& connection) {
+  MessageSpan span(trace::MessageKind::call);
+  size_t batch_bytes = 0;
+  wire::Ticket ticket = client_->log.start(batch_bytes);
+  span.sent(batch_bytes);
+  if (ticket && transfer_ != 0) {
+    if (Trouble trouble = putUpload(connection); trouble != Trouble::none) return trouble;
+  }
+  const Trouble trouble = connection.wait(std::move(ticket), reply_);
+  span.received(reply_.bytes().size());
+  return trouble;
+}
+
+Trouble CallScope::putUpload(wire::ClientConnection& connection) {
+  MessageSpan span(trace::MessageKind::put);
+  span.sent(upload_.size());
+  return connection.put(transfer_, upload_);
+}
+
 CUresult CallScope::endRecordAndWait(std::span<const std::byte>& body) {
   if (early_ != nullptr) {
     if (CUresult r = moveIntoLog(); r != CUDA_SUCCESS) {
@@ -258,14 +285,8 @@ CUresult CallScope::endRecordAndWait(std::span<const std::byte>& body) {
       return r;
     }
   }
-  wire::Ticket ticket = client_->log.start();
   wire::ClientConnection& connection = client_->connection();
-  if (ticket && transfer_ != 0) {
-    if (Trouble trouble = connection.put(transfer_, upload_); trouble != Trouble::none) {
-      return connectionTrouble(trouble);
-    }
-  }
-  if (Trouble trouble = connection.wait(std::move(ticket), reply_); trouble != Trouble::none) {
+  if (Trouble trouble = sendAndWait(connection); trouble != Trouble::none) {
     return connectionTrouble(trouble);
   }
   client_->device_output.write();

@@ -110,6 +110,8 @@ class CallScope {
   void afterWait(CUresult result);
   CUresult endRecord();
   CUresult endRecordAndWait(std::span<const std::byte>& body);
+  wire::Trouble sendAndWait(wire::ClientConnection& connection);
+  wire::Trouble putUpload(wire::ClientConnection& connection);
   CUresult malformedReply();
 
   CallId call_;

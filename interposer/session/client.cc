@@ -1,6 +1,7 @@
 #include "interposer/session/client.h"
 
 #include <pthread.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -9,7 +10,6 @@
 #include "driver/hidden_tables.h"
 #include "driver_calls_gen.h"
 #include "interposer/session/link_state.h"
-#include "interposer/session/stats_text.h"
 #include "interposer/session/thread_state.h"
 
 #ifndef FARWARP_VERSION
@@ -43,6 +43,12 @@ __attribute__((destructor)) void endOfProcess() {
   if (Client* client = the_client.load()) client->atExit();
 }
 
+uint64_t monotonicNs() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(now.tv_nsec);
+}
+
 std::string programName() {
   char path[4096];
   const ssize_t length = readlink("/proc/self/exe", path, sizeof(path));
@@ -67,6 +73,9 @@ Client& Client::get() {
 
 Client::Client() : options(readOptions()) {
   events.open(options.log_path);
+  if (options.trace_path.empty()) return;
+  std::string why;
+  if (!tracer.open(options.trace_path, why)) printLine(why);
 }
 
 CUresult Client::phaseResult() const {
@@ -140,7 +149,10 @@ CUresult Client::openSession() {
   connection_options.on_output = [this](bool to_stderr, std::span<const std::byte> text) {
     device_output.add(to_stderr, text);
   };
-  log.onTick([this] { device_output.write(); });
+  log.onTick([this] {
+    device_output.write();
+    tracer.flush();
+  });
   wire::ConnectionError error;
   connection_ = wire::ClientConnection::open(options.server, hello, connection_options, error);
   if (connection_ == nullptr) {
@@ -153,6 +165,7 @@ CUresult Client::openSession() {
   log.attach(*connection_);
   events.write("Connected to " + options.server + ": gpud " + connection_->server().server_version +
                ", " + std::to_string(devices.count()) + " devices.");
+  if (tracer.enabled()) startTrace();
   return contexts.makePrimaries(devices.count());
 }
 
@@ -273,6 +286,7 @@ CUresult Client::contextNumber(CUcontext context, uint64_t* number) {
 void Client::afterForkInChild() {
   // Nothing is locked here: another thread of the parent may have held any lock.
   shared_memory.afterForkInChild();
+  tracer.abandonAfterFork();
   if (phase() == Phase::unconnected || phase() == Phase::failed) return;
   phase_.store(Phase::forked);
   if (connection_ != nullptr) connection_->abandonAfterFork();
@@ -280,19 +294,24 @@ void Client::afterForkInChild() {
 
 void Client::atExit() {
   const Phase before = phase();
+  if (before == Phase::forked) return;
+  if (before == Phase::connected || before == Phase::lost) log.stopBackground();
   if (before == Phase::connected) {
-    log.stopBackground();
     static_cast<void>(log.flush());
     device_output.write();
-    if (options.stats) printStats();
-  } else if (before == Phase::lost) {
-    log.stopBackground();
-    if (options.stats) printStats();
   }
-  if (before != Phase::forked) phase_.store(Phase::exiting);
+  if (connection_ != nullptr && (options.stats || tracer.enabled())) {
+    const SessionFigures all = figures();
+    if (options.stats) {
+      for (const std::string& line : statsLines(all)) printLine(line);
+    }
+    if (tracer.enabled()) finishTrace(all);
+  }
+  tracer.finish({});  // where there was no session
+  phase_.store(Phase::exiting);
 }
 
-void Client::printStats() {
+SessionFigures Client::figures() {
   SessionFigures figures;
   figures.program = programName();
   figures.server = options.server;
@@ -304,7 +323,52 @@ void Client::printStats() {
   figures.server_known = connection_->stats(server) == Trouble::none;
   figures.server_stats = server;
   figures.connection = connection_->counters();
-  for (const std::string& line : statsLines(figures)) printLine(line);
+  return figures;
+}
+
+void Client::startTrace() {
+  const wire::ServerHello& server = connection_->server();
+  std::string lines = "program " + programName() + "\nserver " + options.server + "\nclient " +
+                      FARWARP_VERSION + "\ngpud " + server.server_version + "\n";
+  for (const wire::DeviceSnapshot& device : server.devices) lines += "device " + device.name + "\n";
+  tracer.session(lines);
+  wire::KernelTimeline ignored;
+  static_cast<void>(connection_->kernelTimeline(/*start=*/true, ignored));
+}
+
+bool Client::clockOffset(int64_t& offset_ns, uint64_t& error_ns) {
+  constexpr int kQuestions = 8;
+  error_ns = UINT64_MAX;
+  for (int i = 0; i < kQuestions; ++i) {
+    wire::KernelTimeline answer;
+    const uint64_t before = monotonicNs();
+    if (connection_->kernelTimeline(/*start=*/true, answer) != Trouble::none) return false;
+    const uint64_t after = monotonicNs();
+    if ((after - before) / 2 >= error_ns) continue;
+    error_ns = (after - before) / 2;
+    offset_ns = static_cast<int64_t>(answer.now_ns - (before + error_ns));
+  }
+  return true;
+}
+
+void Client::finishTrace(const SessionFigures& figures) {
+  // Each answer has some thousands; gpud keeps no more than these.
+  constexpr int kAnswersMax = 1024;
+  int64_t offset_ns = 0;
+  uint64_t error_ns = 0, lost = 0;
+  bool known = clockOffset(offset_ns, error_ns);
+  for (int i = 0; known && i < kAnswersMax; ++i) {
+    wire::KernelTimeline timeline;
+    known = connection_->kernelTimeline(/*start=*/false, timeline) == Trouble::none;
+    lost = timeline.lost;
+    if (!known || timeline.kernels.empty()) break;
+    tracer.kernels(timeline, offset_ns);
+  }
+  std::string lines = known ? "kernels_lost " + std::to_string(lost) + "\nclock_error_ns " +
+                                  std::to_string(error_ns) + "\n"
+                            : "kernels_unknown 1\n";
+  for (const std::string& line : statsLines(figures)) lines += "stats " + line + "\n";
+  tracer.finish(lines);
 }
 
 }  // namespace farwarp::client

@@ -32,9 +32,11 @@
 #include "interposer/session/peer_facts.h"
 #include "interposer/session/session_log.h"
 #include "interposer/session/shared_memory.h"
+#include "interposer/session/stats_text.h"
 #include "interposer/session/texture_objects.h"
 #include "interposer/session/transfers.h"
 #include "interposer/session/virtual_memory.h"
+#include "interposer/trace/tracer.h"
 
 namespace farwarp::client {
 
@@ -72,6 +74,7 @@ class Client final : public DriverFront {
 
   Options options;
   EventLog events;
+  Tracer tracer;
   DeviceOutput device_output;
   Devices devices;
   HandleTable handles;
@@ -129,7 +132,12 @@ class Client final : public DriverFront {
   Client();
   void sayOnce(const std::string& sentence);
   CUresult openSession();
-  void printStats();
+  SessionFigures figures();
+  void startTrace();
+  void finishTrace(const SessionFigures& figures);
+  // How much more gpud's clock reads than the monotonic clock of this process, from the quickest of
+  // some questions; `error_ns` is the most that it may be wrong.
+  bool clockOffset(int64_t& offset_ns, uint64_t& error_ns);
 
   std::atomic<Phase> phase_{Phase::unconnected};
   std::mutex connect_mutex_;
@@ -139,5 +147,8 @@ class Client final : public DriverFront {
   std::atomic<unsigned> explained_{0};
   int driver_version_ = kDefaultDriverVersion;
 };
+
+// The entry points that the program gets: those of kClientTable, or while tracing kTracedTable.
+const DriverTable& programTable();
 
 }  // namespace farwarp::client

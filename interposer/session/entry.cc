@@ -4,10 +4,14 @@
 
 extern "C" __attribute__((visibility("default"))) const farwarp::DriverTable*
 farwarp_client_table() {
-  return &farwarp::client::kClientTable;
+  return &farwarp::client::programTable();
 }
 
 namespace farwarp::client {
+
+const DriverTable& programTable() {
+  return Client::get().tracer.enabled() ? kTracedTable : kClientTable;
+}
 
 CUresult reportUnsupported(CallId call) {
   Client& client = Client::get();

@@ -142,7 +142,10 @@ void HostFunctions::runOne(const wire::HostFunctionCall& call) {
   client_.device_output.write();
   client_.shared_memory.deviceReachedHost();
   inside_host_function = true;
-  body(static_cast<CUresult>(call.status));
+  {
+    MessageSpan span(trace::MessageKind::host_function);
+    body(static_cast<CUresult>(call.status));
+  }
   inside_host_function = false;
   // The stream goes on behind the function, and sees what it wrote.
   if (client_.shared_memory.flush()) static_cast<void>(client_.log.flush());

@@ -23,6 +23,7 @@ Options readOptions() {
   Options options;
   options.server = variable("FARWARP_SERVER");
   options.log_path = variable("FARWARP_LOG");
+  options.trace_path = variable("FARWARP_TRACE");
   options.stats = isOn("FARWARP_STATS");
   options.insecure = isOn("FARWARP_INSECURE");
   options.ca_file = variable("FARWARP_CA");

@@ -8,7 +8,8 @@ namespace farwarp::client {
 struct Options {
   std::string server;    // FARWARP_SERVER: HOST:PORT or unix:PATH; empty when not set
   std::string log_path;  // FARWARP_LOG: file that gets a line per event, or "stderr"; empty: no log
-  bool stats = false;    // FARWARP_STATS: anything but "", "0", "no" prints figures at exit
+  std::string trace_path;   // FARWARP_TRACE: file that records every call; empty: none
+  bool stats = false;       // FARWARP_STATS: anything but "", "0", "no" prints figures at exit
   bool insecure = false;    // FARWARP_INSECURE, in the same way: TCP without TLS
   std::string ca_file;      // FARWARP_CA: PEM file of the authority that signed gpud's certificate
   std::string compression;  // FARWARP_COMPRESSION: auto, off or on; empty: auto

@@ -13,6 +13,8 @@
 #include <cstring>
 #include <new>
 
+#include "interposer/trace/tracer.h"
+
 namespace farwarp::client {
 
 using wire::Trouble;
@@ -84,8 +86,9 @@ Trouble SessionLog::append(bool now) {
   return trouble;
 }
 
-wire::Ticket SessionLog::start() {
+wire::Ticket SessionLog::start(size_t& batch_bytes) {
   used_ += record_bytes_;
+  batch_bytes = used_;
   sync_records_.store(sync_records_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   wire::Ticket ticket = connection_->start({batch_.get(), used_});
   used_ = 0;
@@ -98,6 +101,8 @@ wire::Ticket SessionLog::start() {
 
 Trouble SessionLog::flushLocked() {
   if (used_ == 0) return Trouble::none;
+  MessageSpan span(trace::MessageKind::submit);
+  span.sent(used_);
   const Trouble trouble = connection_->submit({batch_.get(), used_});
   used_ = 0;
   last_flush_ = __rdtsc();

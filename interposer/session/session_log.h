@@ -35,8 +35,8 @@ class SessionLog {
   // The record is complete. `now`: the batch must leave at once. Unlocks.
   wire::Trouble append(bool now);
 
-  // The record is complete and is waited for. The batch leaves. Unlocks.
-  [[nodiscard]] wire::Ticket start();
+  // The record is complete and is waited for. The batch leaves, which has `batch_bytes`. Unlocks.
+  [[nodiscard]] wire::Ticket start(size_t& batch_bytes);
 
   // Sends what is in the batch.
   wire::Trouble flush();

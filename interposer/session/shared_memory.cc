@@ -68,6 +68,13 @@ bool SharedMemory::isDeviceWork(CallId call) {
   return calls.has(call);
 }
 
+bool SharedMemory::looksAtDevice(CallId call) {
+  static const CallSet calls({"cuStreamSynchronize", "cuStreamQuery", "cuCtxSynchronize",
+                              "cuEventSynchronize", "cuEventQuery", "cuMemcpyDtoH"},
+                             nullptr);
+  return calls.has(call);
+}
+
 bool SharedMemory::hostRelies(CallId call) {
   static const CallSet calls({"cuMemset", "cuMemcpy3D"}, "Async");
   return calls.has(call);

@@ -68,7 +68,9 @@ class SharedMemory {
   static bool isDeviceWork(CallId call);
   // True for calls without a stream that write memory and are answered before they are done.
   static bool hostRelies(CallId call);
-  // Before such a call enters the log, and again after: `context` is where it runs.
+  // True for calls that wait for the device, or look whether it is done.
+  static bool looksAtDevice(CallId call);
+  // Before a call with device work enters the log, and again after: `context` is where it runs.
   void beforeDeviceWork(uint64_t context);
   void afterDeviceWork(uint64_t context) { noteWork(context); }
   // How much device work was issued; pass it to synchronised() as it was when a waiting call

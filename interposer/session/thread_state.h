@@ -9,10 +9,13 @@
 
 namespace farwarp::client {
 
+struct CallSpan;  // interposer/trace/tracer.h
+
 struct ThreadState {
   uint32_t number = 0;              // from 1, in the order of first calls
   std::vector<CUcontext> contexts;  // the stack of cuCtxPushCurrent; the last one is current
   std::atomic<uint64_t> calls{0};   // written by the thread alone
+  CallSpan* span = nullptr;         // the call that is being traced; null when not tracing
 
   CUcontext current() const { return contexts.empty() ? nullptr : contexts.back(); }
   // cuCtxSetCurrent: replaces the top of the stack; null takes it away.

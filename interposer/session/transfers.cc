@@ -5,6 +5,8 @@
 #include <memory>
 #include <vector>
 
+#include "interposer/trace/tracer.h"
+
 namespace farwarp::client {
 
 bool Transfers::add(uint64_t number, const Pending& pending) {
@@ -34,7 +36,7 @@ void Transfers::place(uint64_t number, const Pending& pending, wire::ClientConne
   // failed copy.
   auto* destination = static_cast<std::byte*>(pending.destination);
   if (pending.box.empty()) {
-    static_cast<void>(connection.get(number, {destination, pending.bytes}));
+    static_cast<void>(fetchBytes(connection, number, {destination, pending.bytes}));
   } else {
     const Rows rows{reinterpret_cast<uint64_t>(destination), pending.pitch, pending.slice_rows};
     static_cast<void>(fetchRows(connection, number, rows, pending.box));
@@ -90,14 +92,21 @@ std::optional<std::pair<uint64_t, Transfers::Pending>> Transfers::findAny() cons
   return *pending_.begin();
 }
 
+wire::Trouble fetchBytes(wire::ClientConnection& connection, uint64_t number,
+                         std::span<std::byte> destination) {
+  MessageSpan span(trace::MessageKind::get);
+  span.received(destination.size());
+  return connection.get(number, destination);
+}
+
 wire::Trouble fetchRows(wire::ClientConnection& connection, uint64_t number, const Rows& to,
                         const CopyBox& box) {
   if (isLinear(to, box)) {
-    return connection.get(number, {reinterpret_cast<std::byte*>(to.address), box.bytes()});
+    return fetchBytes(connection, number, {reinterpret_cast<std::byte*>(to.address), box.bytes()});
   }
   // Not through a vector, which would clear the memory first.
   const std::unique_ptr<std::byte[]> packed(new std::byte[box.bytes()]);
-  const wire::Trouble trouble = connection.get(number, {packed.get(), box.bytes()});
+  const wire::Trouble trouble = fetchBytes(connection, number, {packed.get(), box.bytes()});
   if (trouble == wire::Trouble::none) {
     copyRows(to, {reinterpret_cast<uint64_t>(packed.get()), box.width, box.height}, box);
   }

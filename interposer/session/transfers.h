@@ -68,6 +68,10 @@ class Transfers {
   std::unordered_map<uint64_t, Pending> pending_;
 };
 
+// As ClientConnection::get; seen by a trace.
+wire::Trouble fetchBytes(wire::ClientConnection& connection, uint64_t number,
+                         std::span<std::byte> destination);
+
 // Fetches the packed bytes of a transfer into the rows of a box; what lies between them is not
 // touched. As ClientConnection::get otherwise.
 wire::Trouble fetchRows(wire::ClientConnection& connection, uint64_t number, const Rows& to,

@@ -13,6 +13,7 @@ With "remote" it runs under `farwarp run` only.
 import difflib
 import pathlib
 import sys
+import tempfile
 import tomllib
 
 from packages import SKIPPED, Environment
@@ -71,8 +72,10 @@ def main():
     build = PythonBuild(build_folder, apps, name)
     command = [environment.python, FOLDER / "python" / f"{program}.py"]
     printed, wrong = {}, []
-    with Gpud(build) as gpud:
+    with Gpud(build) as gpud, tempfile.TemporaryDirectory(prefix="farwarp-apps-") as folder:
+        trace = f"{folder}/trace"
         words, remote = build.remote(gpud.unix)
+        words[2:2] = ["--trace", trace]
         for where, prefix, variables in (("in-process", [], build.in_process()),
                                          ("through gpud", words, remote)):
             if where == "in-process" and ways == ["remote"]:
@@ -83,10 +86,12 @@ def main():
             if done.returncode != 0 or not lines:
                 wrong.append(f"{where}: it ended with {done.returncode} after {len(lines)} cases: "
                              f"{done.stderr.decode(errors='replace')[-3000:]}")
+        unsupported = build.unsupported(trace)
     if len(printed) == 2:
         wrong += difflib.unified_diff(*printed.values(), *printed.keys(), lineterm="")
     assert not wrong, "\n".join(wrong)
     print(f"{len(lines)} cases, equal results.")
+    print("Calls that are not supported:\n" + (unsupported or "none"))
 
 
 main()

@@ -46,6 +46,15 @@ class Build:
                                     FARWARP_SERVER=server, **self.trust)
 
 
+    def unsupported(self, trace):
+        """The calls of a trace that were answered with "not supported": a line each, or nothing."""
+        if not pathlib.Path(trace).exists():
+            return ""  # the program made no call
+        shown = run([self.folder / "bin/farwarp", "trace", trace, "--unsupported"], self.environment())
+        assert shown.returncode == 0, shown.stderr.decode()
+        return shown.stdout.decode()
+
+
 def run(command, environment):
     """Runs `command` to its end and returns the CompletedProcess with stdout and stderr as bytes."""
     return subprocess.run([str(word) for word in command], env=environment, capture_output=True,

@@ -26,6 +26,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 
@@ -34,15 +35,20 @@ from gpud_process import Build, Gpud  # noqa: E402
 
 TABLE = pathlib.Path(__file__).with_name("third_party.toml")
 WAYS = ("in-process", "remote")
+SOURCES = (".cu", ".cuh", ".cpp", ".h", ".hpp")
 # Output beyond this is not read; programs that print more than this in a test are at fault.
 OUTPUT_BYTES_MAX = 4 << 20
 
 
 class ThirdPartyBuild(Build):
-    """Two devices, because some programs want peers; the rest of the device is as it comes."""
+    """Two devices, because some programs want peers; the rest of the device is as it comes, or `device`."""
+
+    def __init__(self, folder, device=""):
+        super().__init__(folder)
+        self.device = ",".join(filter(None, ["quiet=1", "count=2", device]))
 
     def environment(self, **more):
-        return super().environment(FARWARP_CPU_DEVICE="quiet=1,count=2", **more)
+        return super().environment(FARWARP_CPU_DEVICE=self.device, **more)
 
 
 @dataclasses.dataclass
@@ -65,6 +71,7 @@ class Program:
     flags: list = dataclasses.field(default_factory=list)  # {sources} is the collection's folder
     kernels: dict = dataclasses.field(default_factory=dict)  # source -> fatbin or PTX beside the program
     constants: dict = dataclasses.field(default_factory=dict)  # sizes in the source to change
+    device: str = ""  # settings of the CPU device besides, as in FARWARP_CPU_DEVICE
     needs: list = dataclasses.field(default_factory=list)  # files of the toolkit
 
     @property
@@ -88,6 +95,7 @@ class Run:
     fault: str
     output: str
     seconds: float
+    unsupported: str = ""  # the calls that were answered with "not supported", a line each
 
 
 class Table:
@@ -157,14 +165,16 @@ class Builder:
 
     @staticmethod
     def define(folder, constants):
-        """Gives preprocessor constants of a copied program other values; returns a fault, or ""."""
+        """Gives constants and variables of a copied program other values; returns a fault, or ""."""
+        files = [path for path in sorted(folder.glob("*")) if path.suffix in SOURCES]
         for name, value in constants.items():
             changed = 0
-            for file in sorted(folder.glob("*.cu")):
-                text, found = re.subn(rf"^(#define\s+{name}\s+|const int\s+{name}\s*=\s*)[^\s;]+",
-                                      rf"\g<1>{value}", file.read_text(), flags=re.MULTILINE)
+            for file in files:
+                text, found = re.subn(rf"^(\s*#define\s+{name}\s+)\S+|^(\s*(?:const\s+)?\w+\s+{name}\s*=\s*)[^;]+",
+                                      lambda match: (match[1] or match[2]) + str(value),
+                                      file.read_text(errors="surrogateescape"), flags=re.MULTILINE)
                 if found:
-                    file.write_text(text)
+                    file.write_text(text, errors="surrogateescape")
                 changed += found
             if not changed:
                 return f"No file of {folder.name} defines {name}."
@@ -200,14 +210,28 @@ class Builder:
 class Runner:
     """Runs built programs on the CPU device, in-process and through a gpud."""
 
-    def __init__(self, farwarp, gpud, cuda, patience):
-        self.farwarp, self.gpud = farwarp, gpud
+    def __init__(self, folder, stack, cuda, patience):
+        """`folder`: Farwarp's build. `stack`: an ExitStack, which ends the gpuds."""
+        self.folder, self.stack = folder, stack
         self.cuda, self.patience = cuda, patience
+        self.lock = threading.Lock()  # guards gpuds
+        self.gpuds = {}  # by the setting of the device
+
+    def gpud(self, farwarp):
+        """The gpud that has the device of `farwarp`, started when it is first wanted."""
+        with self.lock:
+            if farwarp.device not in self.gpuds:
+                self.gpuds[farwarp.device] = self.stack.enter_context(Gpud(farwarp))
+            return self.gpuds[farwarp.device]
 
     def run(self, program, folder, executable, way):
         """Runs `program` to its end, or to its time limit; returns a Run."""
-        words, environment = (([], self.farwarp.in_process()) if way == "in-process"
-                              else self.farwarp.remote(self.gpud.unix))
+        farwarp = ThirdPartyBuild(self.folder, program.device)
+        words, environment = (([], farwarp.in_process()) if way == "in-process"
+                              else farwarp.remote(self.gpud(farwarp).unix))
+        trace = folder / "farwarp.trace"
+        if words:
+            words[2:2] = ["--trace", trace]
         libraries = [f"{self.cuda}/lib64", environment.get("LD_LIBRARY_PATH", "")]
         environment |= {"LD_LIBRARY_PATH": ":".join(filter(None, libraries))}
         limit = program.time_limit_s * self.patience
@@ -227,7 +251,10 @@ class Runner:
         output = said[:OUTPUT_BYTES_MAX].decode(errors="replace")
         if late:
             output += f"\nIt was ended at its time limit of {limit:g} s."
-        return Run(judge(program, process.returncode, output), output, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        unsupported = farwarp.unsupported(trace) if words else ""
+        trace.unlink(missing_ok=True)
+        return Run(judge(program, process.returncode, output), output, seconds, unsupported)
 
 
 def judge(program, status, output):
@@ -279,6 +306,8 @@ def runProgram(program, table, builder, runner, ways):
             runs[WAYS[1]].fault = "It does not print what it prints in-process."
     for way, run in runs.items():
         outputs[way] = run.output
+        if run.unsupported:
+            outputs["unsupported"] = run.unsupported
         judged = verdict(table.exceptions.get((program.id, way)), run)
         lines.append((program.id, way, *judged, run.seconds))
     return lines, outputs
@@ -347,10 +376,8 @@ def chosenPrograms(table, arguments):
 def runAll(arguments, table, chosen, builder, ways, work):
     """Runs the chosen programs, printing each verdict as it comes; returns all lines."""
     lines = []
-    farwarp = ThirdPartyBuild(arguments.build)
     with contextlib.ExitStack() as stack:
-        gpud = stack.enter_context(Gpud(farwarp)) if "remote" in ways else None
-        runner = Runner(farwarp, gpud, builder.cuda, arguments.patience)
+        runner = Runner(arguments.build, stack, builder.cuda, arguments.patience)
         pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(arguments.jobs))
         jobs = [pool.submit(runProgram, program, table, builder, runner, ways) for program in chosen]
         for job in concurrent.futures.as_completed(jobs):
@@ -358,6 +385,9 @@ def runAll(arguments, table, chosen, builder, ways, work):
             lines += new
             for name, way, judged, why, seconds in new:
                 print(f"{judged:8} {name} {way} {seconds:.1f} s {why}", flush=True)
+            if "unsupported" in outputs:
+                print("".join(f"         not supported: {line}\n" for line in outputs["unsupported"].splitlines()),
+                      end="", flush=True)
             for way, output in outputs.items():
                 path = work / "output" / f"{new[0][0].replace('/', '.')}.{way}.txt"
                 path.write_text(output)

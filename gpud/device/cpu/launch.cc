@@ -122,7 +122,8 @@ void Launch::run() const {
   KernelRecord record{.start_ns = nowNs(),
                       .end_ns = 0,
                       .device = static_cast<uint32_t>(context->device().ordinal()),
-                      .reserved = 0};
+                      .reserved = 0,
+                      .name = kernel->info().name.c_str()};
   ptx::LaunchResult result;
   try {
     result = ptx::run(*kernel, instance->loaded(), engine_shape, context->environment(), &control);

@@ -9,6 +9,20 @@ namespace farwarp::worker::calls {
 
 using wire::HandleType;
 
+namespace {
+
+// The kernel's name while the client wants to know when kernels run; null otherwise.
+const char* nameFor(Session& session, CUfunction function) {
+  const char* name = nullptr;
+  const DriverTable& driver = session.driver();
+  if (!session.timeline().on() || driver.cuFuncGetName == nullptr) return nullptr;
+  if (driver.cuFuncGetName(&name, function) == CUDA_SUCCESS) return name;
+  const auto kernel = reinterpret_cast<CUkernel>(function);
+  return driver.cuKernelGetName(&name, kernel) == CUDA_SUCCESS ? name : nullptr;
+}
+
+}  // namespace
+
 void cuLaunchKernelEx(Session& session, CallContext& call,
                       const wire::Args_cuLaunchKernelEx& args) {
   CUfunction function = nullptr;
@@ -27,7 +41,7 @@ void cuLaunchKernelEx(Session& session, CallContext& call,
                                 CU_LAUNCH_PARAM_BUFFER_SIZE, &param_bytes, CU_LAUNCH_PARAM_END};
   KernelMeter& meter = session.meter();
   meter.beforeLaunch(session.contexts().current(), session.contexts().currentDevice(),
-                     config.get().hStream);
+                     config.get().hStream, nameFor(session, function));
   result = session.driver().cuLaunchKernelEx(&config.get(), function, nullptr,
                                              param_bytes == 0 ? nullptr : extra.data());
   meter.afterLaunch(result);

@@ -136,7 +136,8 @@ void cuGraphLaunch(Session& session, CallContext& call, const wire::Args_cuGraph
   }
 
   KernelMeter& meter = session.meter();
-  meter.beforeLaunch(session.contexts().current(), session.contexts().currentDevice(), stream);
+  meter.beforeLaunch(session.contexts().current(), session.contexts().currentDevice(), stream,
+                     "(graph)");
   result = session.driver().cuGraphLaunch(exec->exec(), stream);
   meter.afterLaunch(result);
   for (size_t i = 0; i < args.downloads.size() && result == CUDA_SUCCESS; ++i) {

@@ -71,7 +71,7 @@ class EventMeter : public testing::Test {
   }
 
   void launch(CUstream stream, uint64_t ns, CUresult result = CUDA_SUCCESS) {
-    meter_->beforeLaunch(context_, 0, stream);
+    meter_->beforeLaunch(context_, 0, stream, "kernel");
     if (result == CUDA_SUCCESS) device_.runKernel(stream, ns);
     meter_->afterLaunch(result);
   }
