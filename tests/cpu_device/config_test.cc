@@ -52,14 +52,14 @@ TEST(Config, ReportsWhatItCannotRead) {
 
 // No toolkit has machine code for it, so all of them hand the driver PTX.
 TEST(Device, OfTheFutureHasRoomForWhatWasTunedForAnyOther) {
-  const Device device(parse("cc=99.0"), 0);
+  const Device device(parse("cc=99.0"), 0, 0);
   EXPECT_EQ(device.architecture(), 990u);
   EXPECT_EQ(device.limits().shared_per_block_optin, 227u * 1024);
   EXPECT_EQ(device.limits().threads_per_sm_max, 2048u);
 }
 
 TEST(Device, FollowsItsConfiguration) {
-  const Device device(parse("cc=8.6,sms=7,memory=1GiB"), 1);
+  const Device device(parse("cc=8.6,sms=7,memory=1GiB"), 0, 1);
   int value = -1;
   EXPECT_EQ(device.attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, &value), CUDA_SUCCESS);
   EXPECT_EQ(value, 6);
@@ -77,7 +77,7 @@ TEST(Device, FollowsItsConfiguration) {
 TEST(Device, HasAnIdentityOfItsOwn) {
   std::set<std::string> uuids;
   for (int ordinal = 0; ordinal < 4; ++ordinal) {
-    const Device device({}, ordinal), again({}, ordinal);
+    const Device device({}, ordinal, ordinal), again({}, ordinal, ordinal);
     const DeviceIdentity id = device.identity();
     uuids.emplace(id.uuid.bytes, sizeof id.uuid.bytes);
     EXPECT_EQ(std::string(id.uuid.bytes, 16), std::string(again.identity().uuid.bytes, 16));
