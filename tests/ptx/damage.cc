@@ -117,7 +117,8 @@ std::string damageTokens(std::string text, Random& random) {
     if (below(random, 2) == 0) {
       text.replace(from, until - from, kWords[below(random, std::size(kWords))]);
     } else {
-      text.insert(text.find_first_of(kBreaks, below(random, text.size()) / 2), token);
+      size_t to = text.find_first_of(kBreaks, below(random, text.size()) / 2);
+      if (to != std::string::npos) text.insert(to, token);
     }
   }
   return text;
@@ -160,7 +161,8 @@ std::string damageInstruction(std::string text, Random& random) {
       // Another word that stands nearby: a register of this function, an opcode, a label.
       size_t near = from < 400 ? 0 : from - 400;
       auto [begin, end] = wordAfter(text, near + below(random, 800));
-      if (begin == std::string::npos || (text[begin - 1] == '.') || end - begin > 40) continue;
+      bool is_modifier = begin > 0 && begin < text.size() && text[begin - 1] == '.';
+      if (begin == std::string::npos || is_modifier || end - begin > 40) continue;
       other = text.substr(begin, end - begin);
     }
     text.replace(from, until - from, other);

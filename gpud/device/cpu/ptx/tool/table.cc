@@ -88,6 +88,14 @@ What is different from hardware, and allowed:
 Refused with words: texture references, textures with several samples, depth comparison, copies of
 tensors in gather and scatter mode, sparse and block-scaled products, wgmma, tcgen05.
 
+What keeps it from crashing: `tests/ptx/fuzz/run` damages PTX (of nvcc, and of every form below), gives it to
+the parser and the decoder, and runs what still compiles, under ASan and UBSan. A first run of 53 minutes took
+623,229 texts and ended with a sum of two offsets that did not fit into 64 bits, which is fixed. A few
+thousand texts are damaged with every run of the tests.
+
+What keeps it from being right by luck: the tests of the engine, the sample programs and CUB's algorithms run
+with blocks, warps and diverged lanes in other orders and on other numbers of threads, and must give the same.
+
 ## Forms
 
 In a form, `<a|b>` stands for one of its parts, one of which may be empty. Registers of a class may
