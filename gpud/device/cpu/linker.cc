@@ -22,7 +22,8 @@ std::string errorsOf(const std::string& ptx) {
     return "line " + std::to_string(check.log.line) + "; error   : " + check.log.text;
   }
   for (const ptx::FunctionCheck& function : check.functions) {
-    if (function.status == ptx::CompileStatus::invalid_ptx) {
+    if (function.status != ptx::CompileStatus::ok &&
+        function.status != ptx::CompileStatus::unresolved) {
       return "line " + std::to_string(function.line) + "; error   : " + function.reason;
     }
   }
