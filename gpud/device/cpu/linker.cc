@@ -8,26 +8,9 @@
 #include "driver/linked_image.h"
 #include "gpud/device/cpu/device_runtime.h"
 #include "gpud/device/cpu/driver.h"
-#include "gpud/device/cpu/ptx/check.h"
 
 namespace farwarp::cpu {
 namespace {
-
-// What is wrong with a text by itself; empty when others may complete it. Names that are defined
-// elsewhere are the link's business.
-std::string errorsOf(const std::string& ptx) {
-  const ptx::TextCheck check = ptx::checkText(ptx);
-  if (check.log.status != ptx::CompileStatus::ok &&
-      check.log.status != ptx::CompileStatus::unresolved) {
-    return "line " + std::to_string(check.log.line) + "; error   : " + check.log.text;
-  }
-  for (const ptx::FunctionCheck& function : check.functions) {
-    if (function.status == ptx::CompileStatus::invalid_ptx) {
-      return "line " + std::to_string(function.line) + "; error   : " + function.reason;
-    }
-  }
-  return {};
-}
 
 std::vector<std::byte> imageOf(const std::string& ptx) {
   const auto bytes = std::as_bytes(std::span(ptx.c_str(), ptx.size() + 1));
@@ -153,8 +136,10 @@ CUresult Linker::parse(std::string ptx, std::string_view name, std::vector<Text>
 
 // Makes the text part of the link.
 CUresult Linker::define(Text text) {
-  if (const std::string why = errorsOf(text.ptx); !why.empty()) {
-    return fail(CUDA_ERROR_INVALID_PTX, "ptxas " + text.name + ", " + why);
+  // Names that are defined elsewhere are the link's business.
+  ptx::CompileLog log;
+  if (!ptx::Program::checkInput({text.ptx, text.name}, {}, log)) {
+    return fail(CUDA_ERROR_INVALID_PTX, log.text);
   }
   if (texts_.size() == kLinkedPartsMax) {
     return fail(CUDA_ERROR_OUT_OF_MEMORY,
@@ -207,13 +192,20 @@ CUresult Linker::takeMembers() {
   return CUDA_SUCCESS;
 }
 
+// The program is kept for the load that follows. Messages name the inputs, programs do not.
 CUresult Linker::compile() {
-  std::vector<std::string_view> views;
-  for (const Text& text : texts_) views.push_back(text.ptx);
+  std::vector<ptx::LinkInput> plain, named;
+  for (const Text& text : texts_) {
+    plain.push_back({text.ptx, {}});
+    named.push_back({text.ptx, text.name});
+  }
   ptx::CompileLog log;
-  if (ptx::Program::compile(views, {}, log) != nullptr) return CUDA_SUCCESS;
-  const bool unresolved = log.status == ptx::CompileStatus::unresolved;
-  return fail(unresolved ? CUDA_ERROR_INVALID_SOURCE : CUDA_ERROR_INVALID_PTX, log.text);
+  if (driver_.programs().link(plain, {}, log) != nullptr) return CUDA_SUCCESS;
+  ptx::CompileLog told;
+  if (ptx::Program::link(named, {}, told) != nullptr) return CUDA_SUCCESS;
+  const bool of_link =
+      told.status == ptx::CompileStatus::unresolved || told.status == ptx::CompileStatus::duplicate;
+  return fail(of_link ? CUDA_ERROR_INVALID_SOURCE : CUDA_ERROR_INVALID_PTX, told.text);
 }
 
 CUresult Linker::complete(void** image, size_t* bytes) {
