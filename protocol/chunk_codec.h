@@ -19,9 +19,11 @@ namespace farwarp::wire {
 // On the wire (farwarp.capnp), so numbers stay.
 enum class ChunkForm : uint8_t {
   plain = 0,
-  zeros = 1,      // every byte is 0, and none is sent
-  zstd = 2,       // one zstd frame
-  shuffled2 = 3,  // one zstd frame of the bytes as shuffleBytes leaves them, in width 2, 4 or 8
+  zeros = 1,  // every byte is 0, and none is sent
+  zstd = 2,   // one zstd frame
+  // As shuffleBytes leaves them in width 2, 4 or 8, one zstd frame for each plane, so that each has
+  // codes of its own. The last frame has the bytes behind the planes too.
+  shuffled2 = 3,
   shuffled4 = 4,
   shuffled8 = 5,
 };
@@ -67,6 +69,9 @@ class ChunkDecoder {
   struct Free {
     void operator()(ZSTD_DCtx* context) const;
   };
+  bool decodeFrame(std::span<const std::byte>& bytes, std::span<std::byte> out,
+                   std::string& reason);
+
   std::unique_ptr<ZSTD_DCtx, Free> context_;
   std::vector<std::byte> shuffled_;
 };

@@ -255,7 +255,7 @@ TEST(PackedChunks, ThatMakeNoSenseEndTheConnection) {
       {2, 20000, sound, {std::byte{1}}, "malformed or oversized chunk"},
       {2, 19999, sound, {}, "does not say that it has the 19999 bytes that were announced"},
       {2, kChunkBytesMax, sound, {}, "that were announced"},
-      {2, 20000, cut, {}, "is not one whole zstd frame"},
+      {2, 20000, cut, {}, "does not hold whole zstd frames"},
       {1, 20000, sound, {}, "A chunk of zeros comes with"},
       {2, 100, patternBytes(100, 1), {}, "that were announced"},
   };

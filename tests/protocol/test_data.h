@@ -1,10 +1,10 @@
 // Data as programs copy it, for tests of compression.
 #pragma once
 
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -14,15 +14,18 @@ namespace farwarp::wire {
 
 // bfloat16 numbers around 0, as the weights of a network are.
 inline std::vector<std::byte> weightBytes(size_t bytes, uint32_t seed = 1) {
-  std::vector<std::byte> out = patternBytes(bytes, seed);
-  for (size_t i = 0; i + 8 <= bytes; i += 2) {
-    // The sum of some even numbers is nearly normal.
-    float sum = 0;
-    for (size_t k = 0; k < 6; ++k)
-      sum += static_cast<float>(std::to_integer<int>(out[i + k])) - 127;
-    sum *= 1e-4f;
+  static const std::vector<float> kNormal = [] {
+    std::mt19937 random(1);
+    std::normal_distribution<float> normal(0, 0.02f);
+    std::vector<float> values(1 << 14);
+    for (float& value : values) value = normal(random);
+    return values;
+  }();
+  std::minstd_rand random(seed);
+  std::vector<std::byte> out(bytes);
+  for (size_t i = 0; i + 2 <= bytes; i += 2) {
     uint32_t word;
-    std::memcpy(&word, &sum, sizeof(word));
+    std::memcpy(&word, &kNormal[random() % kNormal.size()], sizeof(word));
     std::memcpy(&out[i], reinterpret_cast<std::byte*>(&word) + 2, 2);
   }
   return out;
