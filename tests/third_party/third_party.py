@@ -171,7 +171,7 @@ class Builder:
         for name, value in constants.items():
             changed = 0
             for file in files:
-                text, found = re.subn(rf"^(\s*#define\s+{name}\s+)\S+|^(\s*(?:const\s+)?\w+\s+{name}\s*=\s*)[^;]+",
+                text, found = re.subn(rf"^(\s*#define\s+{name}\s+)\S+|^(\s*(?:\w+\s+)+{name}\s*=\s*)[^;]+",
                                       lambda match: (match[1] or match[2]) + str(value),
                                       file.read_text(errors="surrogateescape"), flags=re.MULTILINE)
                 if found:
