@@ -114,7 +114,8 @@ class Summary final : public TraceVisitor {
   static std::string printable(std::string_view text) {
     std::string kept(text);
     for (char& c : kept) {
-      if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+      const auto byte = static_cast<unsigned char>(c);
+      if (byte < 0x20 || byte > 0x7e) c = '?';
     }
     return kept;
   }

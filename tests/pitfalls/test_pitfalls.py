@@ -20,6 +20,7 @@ sys.path.insert(0, str(HERE.parent / "samples"))
 from gpud_process import Build, Gpud, run  # noqa: E402
 
 DEVICE = "quiet=1,memory=1GiB"
+OTHER_VERSION = 1  # PreambleStatus of a server that speaks another version
 
 
 class PitfallsBuild(Build):
@@ -66,28 +67,31 @@ def device_printf_and_assert(build, gpud):
 
 
 def another_protocol_version(build, gpud):
-    """A client of another version gets a refusal that it can show, not a connection that goes wrong later."""
-    magic = None
-    with socket.create_server(("127.0.0.1", 0)) as listener:  # learns the preamble from our own client
-        words, environment = build.remote("127.0.0.1:%d" % listener.getsockname()[1])
+    """Client and gpud of different versions say so, instead of misunderstanding each other later."""
+    with tempfile.TemporaryDirectory(prefix="farwarp-pitfalls-") as folder, \
+            socket.socket(socket.AF_UNIX) as listener:
+        path = f"{folder}/later.sock"
+        listener.bind(path)
+        listener.listen()
+        words, environment = build.remote(f"unix:{path}")
         client = subprocess.Popen([*map(str, words), str(build.sample("vectorAdd")), "10"], env=environment,
                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         connection, _ = listener.accept()
-        magic = connection.recv(32, socket.MSG_WAITALL)
-        # A gpud of a later version answers with its own number.
-        (version,) = struct.unpack_from("<H", magic, 8)
-        connection.sendall(magic[:8] + struct.pack("<HHI16x", version + 1, 0, 0))
+        preamble = connection.recv(32, socket.MSG_WAITALL)
+        (version,) = struct.unpack_from("<H", preamble, 8)
+        # What a gpud of a later version answers: its own number, and that it refuses.
+        connection.sendall(preamble[:8] + struct.pack("<HHI16x", version + 1, 0, OTHER_VERSION))
         connection.close()
         said = client.communicate()[1].decode()
-    assert "version" in said and client.returncode != 0, said
-    host, port = gpud.tcp.rsplit(":", 1)
-    with socket.create_connection((host, int(port))) as connection:
-        connection.sendall(magic[:8] + struct.pack("<H", version + 1) + magic[10:])
+    assert f"protocol version {version + 1}" in said and client.returncode != 0, said
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(gpud.unix.removeprefix("unix:"))
+        connection.sendall(preamble[:8] + struct.pack("<H", version + 1) + preamble[10:])
         answer = b""
         while part := connection.recv(4096):
             answer += part
-    assert answer[:8] == magic[:8] and struct.unpack_from("<H", answer, 8)[0] == version, answer
-    assert len(answer) <= 4096 and struct.unpack_from("<I", answer, 12)[0] != 0, answer
+    assert answer[:8] == preamble[:8], answer
+    assert struct.unpack_from("<HHI", answer, 8) == (version, 0, OTHER_VERSION), answer
 
 
 def no_silent_cpu_fallback(build, _):

@@ -65,6 +65,7 @@ class Program:
     input: str = ""  # what it reads from stdin
     compare: bool = False  # no verdict of its own: both ways must print the same
     ignore: list = dataclasses.field(default_factory=list)  # lines that may differ between the ways
+    unordered: bool = False  # of `compare`: in any order, because blocks print as they run
     exit_status: int = 0
     time_limit_s: float = 300
     sources: list = dataclasses.field(default_factory=list)  # default: all in the folder
@@ -170,7 +171,7 @@ class Builder:
         for name, value in constants.items():
             changed = 0
             for file in files:
-                text, found = re.subn(rf"^(\s*#define\s+{name}\s+)\S+|^(\s*(?:const\s+)?\w+\s+{name}\s*=\s*)[^;]+",
+                text, found = re.subn(rf"^(\s*#define\s+{name}\s+)\S+|^(\s*(?:\w+\s+)+{name}\s*=\s*)[^;]+",
                                       lambda match: (match[1] or match[2]) + str(value),
                                       file.read_text(errors="surrogateescape"), flags=re.MULTILINE)
                 if found:
@@ -273,8 +274,9 @@ def judge(program, status, output):
 
 def comparable(program, output):
     """The lines of `output` that must be the same in both ways."""
-    return [line for line in output.splitlines()
-            if not any(re.search(pattern, line) for pattern in program.ignore)]
+    lines = [line for line in output.splitlines()
+             if not any(re.search(pattern, line) for pattern in program.ignore)]
+    return sorted(lines) if program.unordered else lines
 
 
 def verdict(expectation, run):

@@ -1,5 +1,6 @@
-// Goal: a client that traces gets every kernel once, with its name, and gpud's memory stays bounded.
-// Method: kernels are added by several threads and taken in answers, in and beyond the limits.
+// Goal: a client that traces gets every kernel once, with its name, and gpud's memory stays
+// bounded. Method: kernels are added by several threads and taken in answers, in and beyond the
+// limits.
 #include "gpud/metering/kernel_timeline.h"
 
 #include <gtest/gtest.h>
