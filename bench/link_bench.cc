@@ -94,18 +94,18 @@ int main(int argc, char** argv) {
   check(cuDeviceGet(&device, 0), "cuDeviceGet");
   check(cuDevicePrimaryCtxRetain(&context, device), "cuDevicePrimaryCtxRetain");
   check(cuCtxSetCurrent(context), "cuCtxSetCurrent");
-  check(cuMemAlloc(&memory, bytes), "cuMemAlloc");
+  check(cuMemAlloc_v2(&memory, bytes), "cuMemAlloc");
   Bytes back(bytes);
   // The network is measured on the way: both directions begin with some bytes that nobody counts.
   const Bytes noise = numbers<uint32_t>(std::min<size_t>(bytes, 16u << 20), std::mt19937(2));
-  check(cuMemcpyHtoD(memory, noise.data(), noise.size()), "cuMemcpyHtoD");
-  check(cuMemcpyDtoH(back.data(), memory, noise.size()), "cuMemcpyDtoH");
+  check(cuMemcpyHtoD_v2(memory, noise.data(), noise.size()), "cuMemcpyHtoD");
+  check(cuMemcpyDtoH_v2(back.data(), memory, noise.size()), "cuMemcpyDtoH");
   for (const Kind& kind : kinds(bytes, argv[2])) {
     const double there =
-        bytesPerSecond(bytes, [&] { return cuMemcpyHtoD(memory, kind.data.data(), bytes); });
+        bytesPerSecond(bytes, [&] { return cuMemcpyHtoD_v2(memory, kind.data.data(), bytes); });
     check(cuCtxSynchronize(), "cuCtxSynchronize");
     const double here =
-        bytesPerSecond(bytes, [&] { return cuMemcpyDtoH(back.data(), memory, bytes); });
+        bytesPerSecond(bytes, [&] { return cuMemcpyDtoH_v2(back.data(), memory, bytes); });
     if (back != kind.data) {
       std::fprintf(stderr, "%s came back changed.\n", kind.name);
       return 1;

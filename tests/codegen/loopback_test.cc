@@ -11,7 +11,11 @@
 #include "codegen/mock/mock_driver.h"
 #include "interposer/session/call_scope.h"
 
-namespace farwarp::client {
+namespace farwarp {
+
+void logFailure(CallId, CUresult) noexcept {}
+
+namespace client {
 
 CUresult reportUnsupported(CallId call) {
   loopback->unsupported.push_back(call);
@@ -218,4 +222,5 @@ TEST_F(Loopbacks, AnIdThatIsTakenIsMalformed) {
 }
 
 }  // namespace
-}  // namespace farwarp::client
+}  // namespace client
+}  // namespace farwarp

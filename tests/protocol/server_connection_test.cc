@@ -281,7 +281,7 @@ TEST(PackedChunks, ThatMakeNoSenseEndTheConnection) {
   request.setTransfer(1);
   request.setForm(2);
   request.setLength(20000);
-  request.setData(data(sound));
+  request.setData(data(std::as_const(sound)));
   request.send().wait(client.scope);
   server.waitFor([&] { return server.upload_bytes[1] >= 20000; });
   auto stored = server.upload(1);

@@ -22,7 +22,7 @@ namespace {
 void* library = nullptr;
 
 template <typename Function>
-Function* driver(Function*, const char* name) {
+Function* driver(const char* name) {
   void* found = dlsym(library, name);
   if (found == nullptr) {
     std::printf("%s is missing\n", name);
@@ -30,7 +30,7 @@ Function* driver(Function*, const char* name) {
   }
   return reinterpret_cast<Function*>(found);
 }
-#define CALL(function, ...) driver(&::function, #function)(__VA_ARGS__)
+#define CALL(function, ...) driver<decltype(::function)>(#function)(__VA_ARGS__)
 #endif
 
 CUcontext context = nullptr;
