@@ -235,6 +235,8 @@ void ServerConnection::Impl::limitGreeting(uv_loop_t* loop, uint64_t timeout_ms)
   greeting_timer = new uv_timer_t;
   uv_timer_init(loop, greeting_timer);
   greeting_timer->data = this;
+  // A worker that was kept ready has not run its loop for a while, and timers count from its clock.
+  uv_update_time(loop);
   uv_timer_start(
       greeting_timer,
       [](uv_timer_t* timer) {

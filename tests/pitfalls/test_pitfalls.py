@@ -7,6 +7,7 @@ a server of their own are functions of this file, some are both.
 usage: test_pitfalls.py BUILD_FOLDER PROGRAM NAME
 """
 
+import os
 import pathlib
 import re
 import socket
@@ -14,10 +15,11 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "samples"))
-from gpud_process import Build, Gpud, run  # noqa: E402
+from gpud_process import Build, Gpud, children, run, wait_until  # noqa: E402
 
 DEVICE = "quiet=1,memory=1GiB"
 OTHER_VERSION = 1  # PreambleStatus of a server that speaks another version
@@ -104,6 +106,30 @@ def no_silent_cpu_fallback(build, _):
             done = run([build.folder / "bin/gpud", *words, "--listen", f"unix:{folder}/gpud.sock"], environment)
             assert done.returncode not in (0, None) and done.returncode > 0, done
             assert not (pathlib.Path(folder) / "gpud.sock").exists(), done
+
+
+def idle_gpud(build, _):
+    """The first program after a time in which nobody came is served like any other."""
+    greeting_s = 3  # that a connection has for its greeting; gpud is idle for longer
+    with tempfile.TemporaryDirectory(prefix="farwarp-pitfalls-") as folder:
+        server = f"unix:{folder}/gpud.sock"
+        ready, ready_for_gpud = os.pipe()
+        gpud = subprocess.Popen(
+            [build.folder / "bin/gpud", "--device", "cpu", "--listen", server, "--warm-workers", "1",
+             "--preamble-timeout-ms", str(1000 * greeting_s), "--ready-fd", str(ready_for_gpud)],
+            env=build.environment(), pass_fds=[ready_for_gpud], stderr=subprocess.DEVNULL)
+        os.close(ready_for_gpud)
+        try:
+            with open(ready) as lines:
+                assert any(line.split() == ["ready"] for line in lines), "gpud did not become ready."
+            wait_until(lambda: children(gpud.pid), "a worker is kept ready")
+            time.sleep(greeting_s + 0.5)
+            words, environment = build.remote(server)
+            done = run([*words, build.sample("vectorAdd"), "100"], environment)
+            assert done.returncode == 0, done
+        finally:
+            gpud.terminate()
+            gpud.wait()
 
 
 def idle_link(build, gpud):
