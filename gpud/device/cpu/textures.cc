@@ -103,14 +103,19 @@ bool setArray(const CUDA_ARRAY3D_DESCRIPTOR& d, ptx::Texture& t) {
   return setFormat(d.Format, d.NumChannels, t);
 }
 
-// Memory of the device that the texture reads in place.
-CUresult setMemory(Driver& driver, uint64_t address, uint64_t bytes) {
+// Memory of the device that the texture reads in place: how many bytes there are from `address` on.
+CUresult findMemory(Driver& driver, uint64_t address, uint64_t& bytes) {
   Allocation found;
   const bool known = driver.memory().reserved(address) && driver.memory().find(address, found);
-  if (address % kTextureAlignment != 0 || !known || bytes > found.end() - address) {
-    return CUDA_ERROR_INVALID_VALUE;
-  }
+  if (address % kTextureAlignment != 0 || !known) return CUDA_ERROR_INVALID_VALUE;
+  bytes = found.end() - address;
   return CUDA_SUCCESS;
+}
+
+CUresult setMemory(Driver& driver, uint64_t address, uint64_t bytes) {
+  uint64_t there = 0;
+  if (CUresult r = findMemory(driver, address, there); r != CUDA_SUCCESS) return r;
+  return bytes <= there ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
 CUresult setLinear(Driver& driver, const CUDA_RESOURCE_DESC& resource, ptx::Texture& t) {
@@ -118,13 +123,19 @@ CUresult setLinear(Driver& driver, const CUDA_RESOURCE_DESC& resource, ptx::Text
   if (!setFormat(numberIn(linear.format), linear.numChannels, t)) return CUDA_ERROR_INVALID_VALUE;
   const uint64_t texels = linear.sizeInBytes / t.texelBytes();
   if (texels == 0 || texels > kLinearTexelsMax) return CUDA_ERROR_INVALID_VALUE;
+  // NVIDIA's convolutionFFT2D names more than it allocated, and works. What is not there reads as
+  // what lies behind a texture does: zero.
+  uint64_t bytes = 0;
+  if (CUresult r = findMemory(driver, linear.devPtr, bytes); r != CUDA_SUCCESS) return r;
+  bytes = std::min<uint64_t>(bytes, linear.sizeInBytes);
+  if (bytes < t.texelBytes()) return CUDA_ERROR_INVALID_VALUE;
   t.is_linear = true;
   t.dimensions = 1;
   t.levels.push_back({.address = linear.devPtr,
-                      .width = static_cast<uint32_t>(texels),
-                      .row_bytes = linear.sizeInBytes,
-                      .slice_bytes = linear.sizeInBytes});
-  return setMemory(driver, linear.devPtr, linear.sizeInBytes);
+                      .width = static_cast<uint32_t>(bytes / t.texelBytes()),
+                      .row_bytes = bytes,
+                      .slice_bytes = bytes});
+  return CUDA_SUCCESS;
 }
 
 CUresult setPitched(Driver& driver, const CUDA_RESOURCE_DESC& resource, ptx::Texture& t) {
