@@ -160,10 +160,15 @@ CUresult cuStreamEndCapture(Host& host, CUstream stream, CUgraph* graph, uint16_
   FARWARP_GRAPH_TRY(host.enter(true));
   StreamKey key;
   FARWARP_GRAPH_TRY(host.findStream(stream, record_flags, key));
-  if (graph == nullptr) return CUDA_ERROR_INVALID_VALUE;
   const uint64_t thread = host.currentThread();
   std::lock_guard lock(host.state.mutex);
   const auto sequence = host.state.captures.find(key);
+  // Who captures into a graph has it; NVIDIA's sample graphConditionalNodes passes null then.
+  if (graph == nullptr && (sequence == nullptr || !sequence->into_existing)) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  CUgraph ignored = nullptr;
+  if (graph == nullptr) graph = &ignored;
   if (sequence == nullptr) return CUDA_ERROR_ILLEGAL_STATE;
   if (sequence->thread != thread && sequence->mode != CU_STREAM_CAPTURE_MODE_RELAXED) {
     return CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD;

@@ -282,6 +282,13 @@ TEST_F(StreamCapture, GoesOnInAGraphOfTheProgram) {
   size_t dependents = 0;
   EXPECT_OK(cuGraphNodeGetDependentNodes(first, nullptr, &dependents));
   EXPECT_EQ(dependents, 1u);
+  // Who has the graph need not be told it again; who has not must be.
+  EXPECT_OK(cuStreamBeginCaptureToGraph(stream_, graph, &first, nullptr, 1,
+                                        CU_STREAM_CAPTURE_MODE_GLOBAL));
+  EXPECT_OK(cuStreamEndCapture(stream_, nullptr));
+  begin(stream_);
+  EXPECT_CUDA(cuStreamEndCapture(stream_, nullptr), CUDA_ERROR_INVALID_VALUE);
+  EXPECT_OK(cuGraphDestroy(endCapture(stream_)));
   const CUgraphExec exec = instantiate(graph);
   run(exec);
   EXPECT_TRUE(all(9));
