@@ -63,6 +63,10 @@ const char* kTouch = R"(
   .visible .entry stuck(.param .u64 p) { .reg .u32 %r; .reg .pred %p; mov.u32 %r, %tid.x; setp.lt.u32 %p, %r, 32;
     @%p bra a; bar.sync 1, 96; ret; a: bar.sync 2, 96; ret; }
   .func f(.param .b32 n) { .local .b8 big[1024]; { .param .b32 x; st.param.b32 [x], 1; call f, (x); } ret; }
+  .func g(.param .b32 n) { .reg .b32 %r; .reg .pred %p; ld.param.b32 %r, [n]; setp.eq.u32 %p, %r, 0; @%p ret;
+    sub.u32 %r, %r, 1; { .param .b32 x; st.param.b32 [x], %r; call g, (x); }
+    { .param .b32 x; st.param.b32 [x], %r; call g, (x); } ret; }
+  .visible .entry tree(.param .u64 p) { { .param .b32 x; st.param.b32 [x], 60; call g, (x); } ret; }
   .visible .entry deep(.param .u64 p) { { .param .b32 x; st.param.b32 [x], 1; call f, (x); } ret; }
 )";
 
@@ -204,6 +208,8 @@ TEST(Errors, EndlessKernelsAreStopped) {
   LaunchControl control;
   control.timeout_ns = 50'000'000;
   EXPECT_EQ(module.launchShape("spin", shape, &control, uint64_t{0}).status,
+            LaunchStatus::launch_timeout);
+  EXPECT_EQ(module.launchShape("tree", shape, &control, uint64_t{0}).status,
             LaunchStatus::launch_timeout);
   LaunchControl aborted;
   aborted.abort = true;

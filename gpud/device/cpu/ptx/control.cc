@@ -136,6 +136,9 @@ const Inst* enter(Warp& w, const Inst* i, const CallSite& site, const FunctionCo
   w.join = index;
   w.base[kBaseFrame] = regs;
   w.local = static_cast<uint32_t>(frame);
+  // Calls use up the slice as back-edges do: a tree of calls can take as long as a loop.
+  if (--w.slice <= 0) [[unlikely]]
+    return w.preempt(callee.code.data());
   return callee.code.data();
 }
 
