@@ -31,10 +31,12 @@ inline unsigned threadsOfTest(unsigned otherwise) {
 class TestDevice : public Environment {
  public:
   static constexpr size_t kReserved = size_t{1} << 30;
-  explicit TestDevice(unsigned threads = 2, const DeviceTraits& traits = traitsOfTest())
+  explicit TestDevice(unsigned threads = 2) : TestDevice(threadsOfTest(threads), traitsOfTest()) {}
+  // With exactly these threads, and nothing from the environment.
+  TestDevice(unsigned threads, const DeviceTraits& traits)
       : TestDevice(
             mmap(nullptr, kReserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
-            threadsOfTest(threads), traits) {}
+            threads, traits) {}
   ~TestDevice() override { munmap(reinterpret_cast<void*>(base_), kReserved); }
 
   // Mapped memory with unmapped pages after it; zeroed.
