@@ -314,12 +314,12 @@ def machine():
             "sides": "client, gpud and baselines on one machine, over the loopback or a Unix socket"}
 
 
-def save(name, rows, facts):
+def save(name, rows, facts, quick):
     folder = ROOT / "bench" / "results"
     head = (f"# The speed goals, measured\n\n{facts['date']}, commit {facts['commit']}. {facts['processor']}, "
             f"{facts['cores']} cores, Linux {facts['kernel']}, load average {facts['load_average']} at the "
             f"start. Client, gpud and baselines ran on this one machine; gpud ran a driver that does nothing "
-            f"unless a row says otherwise.\n\n    bench/compare.py --save {name}")
+            f"unless a row says otherwise.\n\n    bench/compare.py {'--quick ' if quick else ''}--save {name}")
     (folder / f"{name}.md").write_text(markdown(rows, head))
     data = {"machine": facts, "rows": [{"figure": row.figure, "goal": row.goal, "value": row.value,
                                         "unit": row.unit.strip(), "verdict": row.verdict,
@@ -349,7 +349,7 @@ def main():
     rows += unmeasured_rows()
     plain(rows)
     if options.save:
-        save(options.save, rows, facts)
+        save(options.save, rows, facts, options.quick)
     missed = sum(row.verdict == "MISSED" for row in rows)
     print(f"\n{missed} of {len(rows)} figures miss their goal.")
     return 0
