@@ -76,6 +76,11 @@ bool queueMayBeFull(CallId call) {
   return true;
 }
 
+// Calls by which streams of several processes wait for each other.
+bool ordersProcesses(CallId call) {
+  return call == CallId::cuEventRecord || call == CallId::cuStreamWaitEvent;
+}
+
 // An error of a kernel: every later call that uses the context returns it again.
 bool staysWithContext(CUresult result) {
   return result == CUDA_ERROR_ILLEGAL_ADDRESS || result == CUDA_ERROR_LAUNCH_TIMEOUT ||
@@ -234,12 +239,22 @@ CUresult CallScope::endRecord() {
     client_->shared_memory.afterDeviceWork(reinterpret_cast<uint64_t>(thread_->current()));
   }
   if (trouble != Trouble::none) return connectionTrouble(trouble);
-  return early_ != nullptr ? waitForHost() : CUDA_SUCCESS;
+  if (early_ != nullptr) {
+    if (CUresult r = waitForHost(); r != CUDA_SUCCESS) return r;
+  }
+  return ordersProcesses(call_) && client_->events_shared.load() ? waitUntilIssued() : CUDA_SUCCESS;
 }
 
 // Where the device writes memory that the program sees, a synchronous call has written it when it
 // returns. Which memory a memset or a copy of rows writes is not looked up here; it waits as soon
 // as anything is shared.
+// What the other process does next must find the event recorded, or this stream waiting for it:
+// gpud has issued the call when it answers one behind it.
+CUresult CallScope::waitUntilIssued() {
+  size_t free = 0, total = 0;  // not asked for their own sake: this goes on while streams capture
+  return kClientTable.cuMemGetInfo_v2(&free, &total);
+}
+
 CUresult CallScope::waitForHost() {
   if (!SharedMemory::hostRelies(call_)) return CUDA_SUCCESS;
   return (flags_ & wire::kPerThreadDefaultStream) != 0
@@ -305,6 +320,9 @@ CUresult CallScope::endRecordAndWait(std::span<const std::byte>& body) {
   client_->transfers.waitUntilPlaced();
   body = bytes.subspan(sizeof(header) + ids_bytes);
 
+  if (call_ == CallId::cuIpcGetEventHandle || call_ == CallId::cuIpcOpenEventHandle) {
+    client_->events_shared.store(true);
+  }
   auto result = static_cast<CUresult>(header.result);
   afterWait(result);
   // The same error of an earlier call has been told with this one.

@@ -107,6 +107,7 @@ class CallScope {
   CUresult beginInLog(std::byte*& at);
   CUresult moveIntoLog();
   CUresult waitForHost();
+  CUresult waitUntilIssued();
   void afterWait(CUresult result);
   CUresult endRecord();
   CUresult endRecordAndWait(std::span<const std::byte>& body);

@@ -95,6 +95,8 @@ class Client final : public DriverFront {
   SessionLog log;
   SharedMemory shared_memory{*this};
   std::atomic<uint64_t> launches{0};
+  // Events are shared with another process, which learns by means of its own that one was recorded.
+  std::atomic<bool> events_shared{false};
   wire::ClientConnection& connection() { return *connection_; }
 
   // One line on stderr that says why something is not done, for the person at the terminal. Not too
