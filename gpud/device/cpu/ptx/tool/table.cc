@@ -90,11 +90,15 @@ tensors in gather and scatter mode, sparse and block-scaled products, wgmma, tcg
 
 What keeps it from crashing: `tests/ptx/fuzz/run` damages PTX (of nvcc, and of every form below), gives it to
 the parser and the decoder, and runs what still compiles, under ASan and UBSan. A first run of 53 minutes took
-623,229 texts and ended with a sum of two offsets that did not fit into 64 bits, which is fixed. A few
+623,229 texts and ended with a sum of two offsets that did not fit into 64 bits. A second one of 34 minutes took
+191,975 texts and found a tree of calls that the watchdog did not end. Both are fixed, with tests. A few
 thousand texts are damaged with every run of the tests.
 
 What keeps it from being right by luck: the tests of the engine, the sample programs and CUB's algorithms run
 with blocks, warps and diverged lanes in other orders and on other numbers of threads, and must give the same.
+
+What programs bring: of 65 programs of HeCBench and 88 of cuda-samples, built by nvcc 13.0 for compute_90,
+`farwarp-ptx check` takes all 846 kernels (2026-11-20).
 
 ## Forms
 
