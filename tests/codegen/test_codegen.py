@@ -196,7 +196,8 @@ class Faults(unittest.TestCase):
         self.expect("unknown keys: asynchronous")
 
     def test_reason_that_is_no_sentence(self):
-        self.edit("spec/driver/graph.toml", "Conditional nodes are not forwarded yet.", "todo")
+        self.edit("spec/driver/graph.toml",
+                  "External semaphores belong to graphics libraries on the client's machine.", "todo")
         self.expect("is no sentence: 'todo'")
 
     def test_title_missing(self):
