@@ -1,2 +1,9 @@
 // Preloaded into a sample with shared cudart: every launch succeeds and executes nothing.
-extern "C" __attribute__((visibility("default"))) int __cudaLaunchKernel() { return 0; }
+#define EXPORTED extern "C" __attribute__((visibility("default")))
+
+EXPORTED int __cudaLaunchKernel() {
+  return 0;
+}
+EXPORTED int cudaLaunchCooperativeKernel() {
+  return 0;
+}

@@ -114,6 +114,87 @@ def separate(size):
     return f"separate: {size} numbers, checksum {checksum(struct.pack(f'<{size}I', *values))}: right\n"
 
 
+def tensor_cores(tiles):
+    size = 16 * tiles
+    count = size * size
+    a = [mixed(i) % 8 - 4 for i in range(count)]
+    b = [mixed(i + count) % 8 - 4 for i in range(count)]
+    columns = [b[column::size] for column in range(size)]
+    rows = [a[row * size : (row + 1) * size] for row in range(size)]
+    product = [sum(x * y for x, y in zip(row, column)) for row in rows for column in columns]
+    return f"tensorCores: {size} x {size}, checksum {checksum(struct.pack(f'<{count}i', *product))}: right\n"
+
+
+def ask_warp(values):
+    """What the 32 lanes of a warp with these values answer (kernels/samples/warp_functions.cu)."""
+    odd = sum((value & 1) << lane for lane, value in enumerate(values))
+    total, greatest, mix = sum(values) & MASK_32, max(values), 0
+    for value in values:
+        mix ^= value
+    all_same = len({value >> 31 for value in values}) == 1
+    results = []
+    for lane, value in enumerate(values):
+        same = sum(1 << k for k, other in enumerate(values) if other & 3 == value & 3)
+        funnel = (greatest << 32 | total) << lane >> 32 & MASK_32
+        picked = struct.pack("<II", mix, values[value % 32])
+        result = odd ^ same * 3 & MASK_32 ^ funnel
+        result += int.from_bytes([picked[5], picked[1], picked[7], picked[3]], "little")
+        result += int(f"{values[lane ^ 31]:032b}"[::-1], 2) + same.bit_count() + all_same
+        result += sum(p * q for p, q in zip(struct.pack("<I", value), struct.pack("<I", odd)))
+        results.append(result & MASK_32)
+    chosen = [lane for lane, value in enumerate(values) if value & 4]
+    if chosen:
+        first = results[chosen[0]] + 31 - chosen[-1] & MASK_32
+        for lane in chosen:
+            results[lane] ^= first
+    return results
+
+
+def warp_functions(size):
+    values = [mixed(i) for i in range(size)] + [0] * (-size % 32)
+    results = [result for at in range(0, len(values), 32) for result in ask_warp(values[at : at + 32])]
+    return (f"warpFunctions: {size} numbers, "
+            f"checksum {checksum(struct.pack(f'<{size}I', *results[:size]))}: right\n")
+
+
+def leading(value, bits, rounding):
+    """`value` with its leading bits only: rounded "down", "up" or to the "nearest", ties to even."""
+    drop = max(0, value.bit_length() - bits)
+    kept, rest = value >> drop, value & ((1 << drop) - 1)
+    if rounding == "up":
+        kept += rest != 0
+    elif rounding == "nearest":
+        kept += 2 * rest > 1 << drop or (2 * rest == 1 << drop and kept & 1 and drop > 0)
+    return kept << drop
+
+
+def number_formats(size):
+    folded = 0
+    for i in range(size):
+        wide_a, wide_b = mixed(i), mixed(size + i)
+        a, b, x = wide_a % 32, wide_b % 32, wide_a << 32 | wide_b
+        of_bytes = list(zip(struct.pack("<I", wide_a), struct.pack("<I", wide_b)))
+        results = (
+            a * b + 1, a * 2 << 16 | b * 3, leading(a * b, 8, "nearest"), leading(a, 4, "nearest"),
+            leading(wide_a * wide_b + 1, 53, "nearest") // 2,
+            leading(wide_a, 24, "down"), leading(wide_a, 24, "up"),
+            x * (x ^ MASK_64) >> 64, (x * 3 + (x ^ MASK_64)) >> 32 & MASK_64,
+            int.from_bytes(bytes((p + q) & 0xFF for p, q in of_bytes), "little"),
+            int.from_bytes(bytes(abs(p - q) for p, q in of_bytes), "little"))
+        for result in results:
+            folded = (folded * 31 + result) & MASK_64
+    return f"numberFormats: {size} numbers, folded {folded:016x}: right\n"
+
+
+def grid_scan(size):
+    sums, total = [], 0
+    for i in range(size):
+        total = total + mixed(i) & MASK_32
+        sums.append(total)
+    return (f"gridScan: {size} numbers, 32 threads were in the section, "
+            f"checksum {checksum(struct.pack(f'<{size}I', *sums))}: right\n")
+
+
 EXPECTED = {
     "vectorAdd": vector_add,
     "matrixMul": matrix_mul,
@@ -125,4 +206,8 @@ EXPECTED = {
     "managedMemory": managed_memory,
     "zeroCopy": zero_copy,
     "separate": separate,
+    "tensorCores": tensor_cores,
+    "warpFunctions": warp_functions,
+    "numberFormats": number_formats,
+    "gridScan": grid_scan,
 }

@@ -24,6 +24,10 @@ SIZES = {
     "managedMemory": (1, 1025, 20003),
     "zeroCopy": (1, 1024, 20003),
     "separate": (1, 100, 3001),
+    "tensorCores": (1, 3),
+    "warpFunctions": (1, 100, 10007),
+    "numberFormats": (1, 3001),
+    "gridScan": (1, 1000, 10007),
 }
 
 
