@@ -17,6 +17,23 @@ void forLanes(uint32_t mask, F f) {
   for (; mask != 0; mask &= mask - 1) f(static_cast<uint32_t>(std::countr_zero(mask)));
 }
 
+// ThreadSanitizer runs atomic operations inside its runtime, with locks of its own held, and a
+// fault that jumps out of there leaves them held for ever. So it gets the fault from a plain access
+// before.
+[[gnu::no_sanitize("thread")]] inline void touch([[maybe_unused]] uint64_t address) {
+#ifdef __SANITIZE_THREAD__
+  *reinterpret_cast<const volatile char*>(address);
+#endif
+}
+
+// Sets w.address for the lanes of `mask`, to places that may be updated atomically.
+void resolveAtomic(Warp& w, const Inst* i, uint32_t mask, uint32_t bytes) {
+  w.block->launch->executors->resolve(w, i, mask, bytes);
+#ifdef __SANITIZE_THREAD__
+  forLanes(mask, [&](uint32_t l) { touch(w.address[l]); });
+#endif
+}
+
 struct Packed {};  // tags: f16x2 and bf16x2 in 32 bits, f16 and bf16 in 16
 
 template <AtomicOp Op, class T>
@@ -83,7 +100,7 @@ template <AtomicOp Op, class T, bool Returns>
 const Inst* atomic(Warp& w, const Inst* i) {
   uint32_t mask = execMask(w, i);
   if (mask == 0) return i + 1;
-  w.block->launch->executors->resolve(w, i, mask, sizeof(T));
+  resolveAtomic(w, i, mask, sizeof(T));
   const T* b = lanes<T>(w, i->b);
   const T* c = Op == AtomicOp::cas ? lanes<T>(w, i->c) : b;
   T* dst = Returns ? lanes<T>(w, i->dst) : nullptr;
@@ -104,7 +121,7 @@ template <bool Returns>
 const Inst* atomicFloatAdd(Warp& w, const Inst* i) {
   uint32_t mask = execMask(w, i);
   if (mask == 0) return i + 1;
-  w.block->launch->executors->resolve(w, i, mask, sizeof(float));
+  resolveAtomic(w, i, mask, sizeof(float));
   const float* b = lanes<float>(w, i->b);
   forLanes(mask, [&](uint32_t l) {
     uint64_t offset = w.address[l] - reinterpret_cast<uint64_t>(w.shared);
@@ -131,7 +148,7 @@ template <AtomicOp Op, class T, bool Bfloat>
 const Inst* atomicHalf(Warp& w, const Inst* i) {
   uint32_t mask = execMask(w, i);
   if (mask == 0) return i + 1;
-  w.block->launch->executors->resolve(w, i, mask, sizeof(T));
+  resolveAtomic(w, i, mask, sizeof(T));
   auto combine = [](uint16_t x, uint16_t y) { return combineHalves<Bfloat>(Op, x, y); };
   const T* b = lanes<T>(w, i->b);
   forLanes(mask, [&](uint32_t l) {
@@ -213,7 +230,7 @@ template <bool Swaps, bool Returns>
 const Inst* atomicWide(Warp& w, const Inst* i) {
   uint32_t mask = execMask(w, i);
   if (mask == 0) return i + 1;
-  w.block->launch->executors->resolve(w, i, mask, sizeof(Wide));
+  resolveAtomic(w, i, mask, sizeof(Wide));
   const Wide *b = lanes<Wide>(w, i->b), *c = lanes<Wide>(w, i->c);
   w.slice -= kSpinCost;
   w.spinning = true;
@@ -338,6 +355,7 @@ bool canApply(AtomicOp op, Type type) {
 }
 
 void atomicApply(AtomicOp op, Type type, uint64_t to, uint64_t from) {
+  touch(to);
   switch (op) {
     case AtomicOp::add:
       applyOrdered<AtomicOp::add>(type, to, from);
