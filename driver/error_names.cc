@@ -194,21 +194,21 @@ static_assert(std::is_sorted(std::begin(kErrors), std::end(kErrors),
                                return a.error < b.error;
                              }));
 
-const ErrorText* find(CUresult error) {
+const ErrorText* find(int error) {
   const ErrorText* at =
       std::lower_bound(std::begin(kErrors), std::end(kErrors), error,
-                       [](const ErrorText& entry, CUresult e) { return entry.error < e; });
+                       [](const ErrorText& entry, int e) { return entry.error < e; });
   return at != std::end(kErrors) && at->error == error ? at : nullptr;
 }
 
 }  // namespace
 
-const char* errorName(CUresult error) {
+const char* errorName(int error) {
   const ErrorText* found = find(error);
   return found != nullptr ? found->name : nullptr;
 }
 
-const char* errorString(CUresult error) {
+const char* errorString(int error) {
   const ErrorText* found = find(error);
   return found != nullptr ? found->text : nullptr;
 }

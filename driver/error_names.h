@@ -5,10 +5,10 @@
 
 namespace farwarp {
 
-// The enumerator's name, or null when `error` is none.
-const char* errorName(CUresult error);
+// The enumerator's name, or null when `error`, which may be any number, is none.
+const char* errorName(int error);
 // What the error means, or null when `error` is none.
-const char* errorString(CUresult error);
+const char* errorString(int error);
 
 // The bodies of cuGetErrorName and cuGetErrorString: CUDA_ERROR_INVALID_VALUE and null when
 // unknown.

@@ -52,7 +52,7 @@ class ChromeWriter final : public TraceVisitor {
                  microseconds(call.waited_ns), call.waits, call.records, call.bytes_sent,
                  call.bytes_received);
     if (call.result != CUDA_SUCCESS) {
-      const char* name = errorName(static_cast<CUresult>(call.result));
+      const char* name = errorName(call.result);
       std::fprintf(file_, ",\"result\":%s",
                    quotedJson(name == nullptr ? std::to_string(call.result) : name).c_str());
     }

@@ -165,7 +165,7 @@ class Summary final : public TraceVisitor {
     for (const auto& [number, call] : calls_) {
       for (const auto& [result, times] : call.failures) {
         if (result == CUDA_ERROR_NOT_SUPPORTED) continue;
-        const char* name = errorName(static_cast<CUresult>(result));
+        const char* name = errorName(result);
         std::printf("%s  %8" PRIu64 "  %s  %s\n", title, times, call.name.c_str(),
                     name == nullptr ? std::to_string(result).c_str() : name);
         title = "";

@@ -15,7 +15,7 @@ TEST(ErrorNames, KnowTheCodesOfTheHeader) {
   EXPECT_STREQ(errorName(CUDA_ERROR_INVALID_VALUE), "CUDA_ERROR_INVALID_VALUE");
   EXPECT_STREQ(errorName(CUDA_ERROR_UNKNOWN), "CUDA_ERROR_UNKNOWN");
   EXPECT_STREQ(errorName(CUDA_ERROR_ILLEGAL_ADDRESS), "CUDA_ERROR_ILLEGAL_ADDRESS");
-  EXPECT_EQ(errorName(static_cast<CUresult>(9)), nullptr);
+  EXPECT_EQ(errorName(9), nullptr);
   EXPECT_EQ(errorString(static_cast<CUresult>(1023)), nullptr);
   EXPECT_EQ(errorString(static_cast<CUresult>(1000)), nullptr);
 }
