@@ -16,8 +16,7 @@ ORDERS = ((1, 1), (2, 2), (3, 5))
 
 def main():
     build, command = Build(sys.argv[1]), sys.argv[2:]
-    if "/" not in command[0]:
-        command[0] = build.sample(command[0])
+    command[0] = build.sample(command[0])
 
     def output(device):
         done = run(command, build.in_process() | {"FARWARP_CPU_DEVICE": device})
