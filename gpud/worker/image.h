@@ -31,6 +31,8 @@ class Image {
   [[nodiscard]] CUresult check() const;
 
   const void* data() const { return bytes_.get(); }
+  // Without the zeros.
+  std::span<const std::byte> bytes() const { return {bytes_.get(), size_}; }
 
  private:
   std::unique_ptr<std::byte[]> bytes_;

@@ -14,6 +14,7 @@
 #include "gpud/metering/kernel_meter.h"
 #include "gpud/worker/call_context.h"
 #include "gpud/worker/completion.h"
+#include "gpud/worker/content_store.h"
 #include "gpud/worker/contexts.h"
 #include "gpud/worker/downloads.h"
 #include "gpud/worker/graph_execs.h"
@@ -41,6 +42,8 @@ struct SessionSettings {
   uint64_t greeting_timeout_ms = 0;  // per connection; 0: no limit
   wire::TlsServer* tls = nullptr;    // for connections that speak it
   wire::CompressionMode compression = wire::CompressionMode::off;
+  std::string content_folder;  // content_store.h
+  uint64_t content_bytes_max = 0;
 };
 
 class Session final : public wire::SessionHandler, public ReplyNews {
@@ -99,6 +102,7 @@ class Session final : public wire::SessionHandler, public ReplyNews {
   SharedMemory& sharedMemory() { return shared_memory_; }
   StagingPool& staging() { return staging_; }
   Uploads& uploads() { return uploads_; }
+  ContentStore& content() { return content_; }
   Downloads& downloads() { return downloads_; }
   GraphExecs& graphExecs() { return graph_execs_; }
   Waits& waits() { return waits_; }
@@ -169,6 +173,7 @@ class Session final : public wire::SessionHandler, public ReplyNews {
   SharedMemory shared_memory_;
   StagingPool staging_;
   Uploads uploads_;
+  ContentStore content_;
   Downloads downloads_;
   HostFunctions host_functions_;
   std::unique_ptr<KernelMeter> meter_;
@@ -177,7 +182,8 @@ class Session final : public wire::SessionHandler, public ReplyNews {
   std::deque<Batch> log_;
   size_t log_bytes_ = 0;
   wire::CompressionMode compression_ = wire::CompressionMode::off;  // agreed with the client
-  bool running_ = false;                 // inside runLog
+  bool over_network_ = false;                                       // not a Unix socket
+  bool running_ = false;                                            // inside runLog
   bool stalled_ = false;                 // the first record waits for bulk data
   bool scheduled_ = false;               // runLog was posted
   std::unique_ptr<ReplyWriter> writer_;  // of the record that runs, once it has reply fields

@@ -5,9 +5,27 @@
 #include <fstream>
 
 #include "interposer/calls/body.h"
+#include "protocol/content_digest.h"
 
 namespace farwarp::client {
 namespace {
+
+// Asks whether gpud has the bytes already; then they are the transfer.
+CUresult offer(Client& client, const UploadImage& upload, bool& here) {
+  if (!client.connection().server().keeps_content) return CUDA_SUCCESS;
+  CallScope scope(CallId::offerContent);
+  FARWARP_TRY(scope.enter(kNeedsInit));
+  const wire::ContentDigest digest = wire::digestOf(upload.bytes);
+  wire::Args_offerContent args;
+  args.transfer = upload.transfer;
+  args.bytes = upload.bytes.size();
+  args.digest = std::as_bytes(std::span(digest));
+  wire::Reply_offerContent reply;
+  FARWARP_TRY(scope.call(args, reply));
+  here = reply.here != 0;
+  if (here) client.known_bytes.fetch_add(upload.bytes.size(), std::memory_order_relaxed);
+  return CUDA_SUCCESS;
+}
 
 CUresult chooseAndPack(CallScope& scope, const ModuleImage& image, const Device& device,
                        UploadImage& upload) {
@@ -24,7 +42,9 @@ CUresult chooseAndPack(CallScope& scope, const ModuleImage& image, const Device&
   upload.bytes = packEntry(*entry);
   if (upload.bytes.size() > wire::kInlineDataMax) {
     upload.transfer = scope.client().transfers.nextNumber();
-    scope.upload(upload.transfer, upload.bytes);
+    bool here = false;
+    FARWARP_TRY(offer(scope.client(), upload, here));
+    if (!here) scope.upload(upload.transfer, upload.bytes);
   }
   return CUDA_SUCCESS;
 }

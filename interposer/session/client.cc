@@ -303,6 +303,7 @@ void Client::printStats() {
   figures.async_calls = log.asyncRecords();
   figures.sync_calls = log.syncRecords();
   figures.launches = launches.load();
+  figures.known_bytes = known_bytes.load();
   wire::SessionStats server;
   figures.server_known = connection_->stats(server) == Trouble::none;
   figures.server_stats = server;

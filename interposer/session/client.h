@@ -84,6 +84,7 @@ class Client final : public DriverFront {
   SessionLog log;
   SharedMemory shared_memory{*this};
   std::atomic<uint64_t> launches{0};
+  std::atomic<uint64_t> known_bytes{0};  // of images that gpud had already
   wire::ClientConnection& connection() { return *connection_; }
 
   // One line on stderr that says why something is not done, for the person at the terminal. Not too
