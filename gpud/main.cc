@@ -85,6 +85,7 @@ int runSupervisor(Options& options) {
   std::string text;
   std::string device_status;
   if (options.ready_fd >= 0) fcntl(options.ready_fd, F_SETFD, FD_CLOEXEC);
+  if (options.content_folder.empty()) options.content_folder = defaultContentFolder();
   if (!checkTls(options, text) || !findDeviceLibrary(options, options.device_library, text) ||
       !probeDevice(options, text, device_status, text)) {
     spdlog::critical("{}", text);

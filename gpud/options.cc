@@ -61,6 +61,12 @@ const Setting kSettings[] = {
      "XDG_CONFIG_HOME or ~/.config."},
     {"warm_workers", &Options::warm_workers, 0, 64, false,
      "Workers that have opened the device and wait for the next session."},
+    {"content_folder", &Options::content_folder, 0, 0, true,
+     "Folder that keeps module images of clients over TCP, so that they are not sent again. "
+     "Default: "
+     "farwarp/content below XDG_CACHE_HOME or ~/.cache."},
+    {"content_bytes_max", &Options::content_bytes_max, 0, 1024 * kGiB, true,
+     "Bytes that are kept there; 0: none."},
     {"compression", &Options::compression, 0, 0, true,
      "Compress bulk data: auto (on networks that are slower than that), off, or on. A client can "
      "say "
@@ -189,12 +195,27 @@ TlsFiles tlsFilesIn(const std::string& folder) {
   return {folder + "/ca.crt", folder + "/ca.key", folder + "/server.crt", folder + "/server.key"};
 }
 
-std::string defaultTlsFolder() {
-  const char* config = std::getenv("XDG_CONFIG_HOME");
-  if (config != nullptr && *config == '/') return std::string(config) + "/farwarp/tls";
+namespace {
+
+// `inside` below the folder that `variable` names, or below `at_home` in the home folder, or
+// `otherwise`.
+std::string userFolder(const char* variable, const char* at_home, const char* inside,
+                       const char* otherwise) {
+  const char* named = std::getenv(variable);
+  if (named != nullptr && *named == '/') return std::string(named) + inside;
   const char* home = std::getenv("HOME");
-  if (home != nullptr && *home == '/') return std::string(home) + "/.config/farwarp/tls";
-  return "/etc/farwarp/tls";
+  if (home != nullptr && *home == '/') return std::string(home) + at_home + inside;
+  return otherwise;
+}
+
+}  // namespace
+
+std::string defaultTlsFolder() {
+  return userFolder("XDG_CONFIG_HOME", "/.config", "/farwarp/tls", "/etc/farwarp/tls");
+}
+
+std::string defaultContentFolder() {
+  return userFolder("XDG_CACHE_HOME", "/.cache", "/farwarp/content", "/var/cache/farwarp/content");
 }
 
 bool readConfigFile(const std::string& path, Options& options, std::string& error) {

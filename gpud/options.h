@@ -25,6 +25,8 @@ struct Options {
   uint64_t bulk_bytes_max = 2048ull << 20;
   uint64_t host_memory_bytes_max = 64ull << 30;
   uint64_t warm_workers = 1;
+  std::string content_folder;  // empty: defaultContentFolder()
+  uint64_t content_bytes_max = 1ull << 30;
   std::string compression = "auto";  // wire::parseCompressionMode
   bool insecure = false;
   std::string tls_folder;  // empty: defaultTlsFolder()
@@ -49,6 +51,8 @@ struct TlsFiles {
 TlsFiles tlsFilesIn(const std::string& folder);
 // farwarp/tls in the user's folder of settings, or /etc/farwarp/tls without one.
 std::string defaultTlsFolder();
+// farwarp/content in the user's folder of caches, or /var/cache/farwarp/content without one.
+std::string defaultContentFolder();
 
 // Reads the command line, and the file that --config names; the command line wins. False when the
 // process must end now, with its exit status in `status`: help or version was printed (0), or a

@@ -71,6 +71,7 @@ struct ServerHello {
   chunkBytesMax @7 :UInt32;
   pendingTransfersMax @8 :UInt32;
   compression @9 :UInt8;  # CompressionMode of the session's bulk data, both ways
+  keepsContent @10 :Bool;  # what the client offers by its digest may be there already
 }
 
 struct Device {

@@ -129,6 +129,7 @@ void writeHello(const ServerHello& from, rpc::ServerHello::Builder to) {
   to.setChunkBytesMax(from.limits.chunk_bytes_max);
   to.setPendingTransfersMax(from.limits.pending_transfers_max);
   to.setCompression(static_cast<uint8_t>(from.compression));
+  to.setKeepsContent(from.keeps_content);
   auto devices = to.initDevices(from.devices.size());
   for (size_t i = 0; i < from.devices.size(); ++i) writeDevice(from.devices[i], devices[i]);
 }
@@ -139,6 +140,7 @@ bool readHello(rpc::ServerHello::Reader from, ServerHello& to, std::string& erro
   to.limits.batch_bytes_max = from.getBatchBytesMax();
   to.limits.chunk_bytes_max = from.getChunkBytesMax();
   to.limits.pending_transfers_max = from.getPendingTransfersMax();
+  to.keeps_content = from.getKeepsContent();
   if (!readText(from.getServerVersion(), "server version", to.server_version, error) ||
       !readText(from.getDeviceKind(), "device kind", to.device_kind, error) ||
       !readBytes(from.getToken(), "session token", to.token, error) ||

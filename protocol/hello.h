@@ -63,6 +63,7 @@ struct ServerHello {
   ServerLimits limits;         // filled by ServerConnection
   std::vector<DeviceSnapshot> devices;
   CompressionMode compression = CompressionMode::off;  // what both sides do
+  bool keeps_content = false;  // what the client offers by its digest may be there already
 };
 
 struct SessionStats {

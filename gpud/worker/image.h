@@ -32,6 +32,8 @@ class Image {
 
   const void* data() const { return bytes_.get(); }
   uint64_t size() const { return size_; }
+  // Without the zeros.
+  std::span<const std::byte> bytes() const { return {bytes_.get(), size_}; }
 
  private:
   std::unique_ptr<std::byte[]> bytes_;

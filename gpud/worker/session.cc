@@ -23,6 +23,7 @@ Session::Session(const DriverTable& driver, wire::UvEventPort& port, SessionCoun
       shared_memory_(driver_, settings_.host_memory_bytes_max),
       staging_(driver_, waits_, settings_.bulk_bytes_max),
       uploads_(driver_, staging_, contexts_, {settings_.staging_bytes_max}),
+      content_(settings_.content_folder, settings_.content_bytes_max),
       downloads_(driver_, staging_, contexts_, waits_, {settings_.staging_bytes_max / 4}),
       host_functions_(
           driver_, port,
@@ -60,6 +61,12 @@ void Session::addConnection(int fd, wire::ConnectionKind kind, bool tls) {
   if (tls && settings_.tls == nullptr) {
     close(fd);
     return;
+  }
+  if (kind == wire::ConnectionKind::control) {
+    sockaddr_storage self{};
+    socklen_t bytes = sizeof(self);
+    over_network_ = getsockname(fd, reinterpret_cast<sockaddr*>(&self), &bytes) == 0 &&
+                    self.ss_family != AF_UNIX;
   }
   wire::ServerConnectionOptions options;
   options.tls = tls ? settings_.tls : nullptr;
@@ -194,6 +201,7 @@ bool Session::hello(const wire::ClientHello& client, wire::ServerHello& server,
   server.device_kind = settings_.device_kind;
   compression_ = wire::togetherMode(client.compression, settings_.compression);
   server.compression = compression_;
+  server.keeps_content = content_.enabled() && over_network_;
   if (!takeSnapshot(driver_, settings_.device_kind == "cpu", server, refusal)) return false;
   spdlog::info("Session {}: program \"{}\", pid {}, client {}.", settings_.number,
                counters_.program.get(), client.pid, client.client_version);

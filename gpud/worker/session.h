@@ -15,6 +15,7 @@
 #include "gpud/metering/kernel_timeline.h"
 #include "gpud/worker/call_context.h"
 #include "gpud/worker/completion.h"
+#include "gpud/worker/content_store.h"
 #include "gpud/worker/contexts.h"
 #include "gpud/worker/downloads.h"
 #include "gpud/worker/graph_execs.h"
@@ -44,6 +45,8 @@ struct SessionSettings {
   uint64_t greeting_timeout_ms = 0;  // per connection; 0: no limit
   wire::TlsServer* tls = nullptr;    // for connections that speak it
   wire::CompressionMode compression = wire::CompressionMode::off;
+  std::string content_folder;  // content_store.h
+  uint64_t content_bytes_max = 0;
 };
 
 class Session final : public wire::SessionHandler, public ReplyNews {
@@ -103,6 +106,7 @@ class Session final : public wire::SessionHandler, public ReplyNews {
   SharedDescriptors& sharedDescriptors() { return shared_descriptors_; }
   StagingPool& staging() { return staging_; }
   Uploads& uploads() { return uploads_; }
+  ContentStore& content() { return content_; }
   Downloads& downloads() { return downloads_; }
   GraphExecs& graphExecs() { return graph_execs_; }
   LinkStates& linkStates() { return link_states_; }
@@ -177,6 +181,7 @@ class Session final : public wire::SessionHandler, public ReplyNews {
   SharedDescriptors shared_descriptors_;
   StagingPool staging_;
   Uploads uploads_;
+  ContentStore content_;
   Downloads downloads_;
   HostFunctions host_functions_;
   KernelTimeline timeline_;
@@ -187,7 +192,8 @@ class Session final : public wire::SessionHandler, public ReplyNews {
   std::deque<Batch> log_;
   size_t log_bytes_ = 0;
   wire::CompressionMode compression_ = wire::CompressionMode::off;  // agreed with the client
-  bool running_ = false;                 // inside runLog
+  bool over_network_ = false;                                       // not a Unix socket
+  bool running_ = false;                                            // inside runLog
   bool stalled_ = false;                 // the first record waits for bulk data
   bool scheduled_ = false;               // runLog was posted
   std::unique_ptr<ReplyWriter> writer_;  // of the record that runs, once it has reply fields

@@ -47,6 +47,19 @@ void Uploads::aborted(uint64_t transfer, uint64_t offset) {
   upload->second.chunks.erase(chunk);
 }
 
+bool Uploads::supply(uint64_t transfer, std::span<const std::byte> bytes) {
+  if (uploads_.contains(transfer)) return false;
+  for (size_t offset = 0; offset < bytes.size();) {
+    const size_t length = std::min(kStagingBufferBytes, bytes.size() - offset);
+    const auto room = destinationFor(transfer, offset, static_cast<uint32_t>(length));
+    if (room.empty()) return false;
+    std::copy_n(bytes.begin() + static_cast<ptrdiff_t>(offset), length, room.begin());
+    uploads_[transfer].chunks[offset].arrived = true;
+    offset += length;
+  }
+  return true;
+}
+
 Uploads::Progress Uploads::consume(uint64_t transfer, uint64_t bytes, const Sink& sink) {
   if (transfer == 0 || bytes == 0 || bytes > wire::kTransferBytesMax) return Progress::malformed;
   Upload& upload = uploads_[transfer];

@@ -33,6 +33,9 @@ class Uploads {
   // `log_waits`: the log stands still until bytes arrive, so the sender must not.
   kj::Promise<void> arrived(uint64_t transfer, uint64_t offset, bool log_waits);
   void aborted(uint64_t transfer, uint64_t offset);
+  // All bytes of a transfer come from here instead. False when some came already, or there is no
+  // room.
+  [[nodiscard]] bool supply(uint64_t transfer, std::span<const std::byte> bytes);
   // The log stands still from now on: nobody who has bytes may be held back.
   void logWaits() { releaseSenders(); }
 

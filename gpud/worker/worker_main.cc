@@ -124,6 +124,8 @@ SessionSettings settingsOf(const Options& options) {
   settings.handles_max = options.handles_max;
   settings.staging_bytes_max = options.staging_bytes_max;
   settings.bulk_bytes_max = options.bulk_bytes_max;
+  settings.content_folder = options.content_folder;
+  settings.content_bytes_max = options.content_bytes_max;
   settings.host_memory_bytes_max = options.host_memory_bytes_max;
   settings.greeting_timeout_ms = options.preamble_timeout_ms;
   (void)wire::parseCompressionMode(options.compression, settings.compression);  // it was checked

@@ -6,6 +6,7 @@
 
 #include "driver/linked_image.h"
 #include "interposer/calls/body.h"
+#include "protocol/content_digest.h"
 
 namespace farwarp::client {
 namespace {
@@ -21,6 +22,23 @@ std::vector<std::byte> packParts(const ModuleImage& image, const ImageTarget& ta
   }
   if (parts.empty()) return {};
   return packLinked(parts, target.sm);
+}
+
+// Asks whether gpud has the bytes already; then they are the transfer.
+CUresult offer(Client& client, const UploadImage& upload, bool& here) {
+  if (!client.connection().server().keeps_content) return CUDA_SUCCESS;
+  CallScope scope(CallId::offerContent);
+  FARWARP_TRY(scope.enter(kNeedsInit));
+  const wire::ContentDigest digest = wire::digestOf(upload.bytes);
+  wire::Args_offerContent args;
+  args.transfer = upload.transfer;
+  args.bytes = upload.bytes.size();
+  args.digest = std::as_bytes(std::span(digest));
+  wire::Reply_offerContent reply;
+  FARWARP_TRY(scope.call(args, reply));
+  here = reply.here != 0;
+  if (here) client.known_bytes.fetch_add(upload.bytes.size(), std::memory_order_relaxed);
+  return CUDA_SUCCESS;
 }
 
 CUresult chooseAndPack(CallScope& scope, const ModuleImage& image, const Device& device,
@@ -41,7 +59,9 @@ CUresult chooseAndPack(CallScope& scope, const ModuleImage& image, const Device&
   }
   if (upload.bytes.size() > wire::kInlineDataMax) {
     upload.transfer = scope.client().transfers.nextNumber();
-    scope.upload(upload.transfer, upload.bytes);
+    bool here = false;
+    FARWARP_TRY(offer(scope.client(), upload, here));
+    if (!here) scope.upload(upload.transfer, upload.bytes);
   }
   return CUDA_SUCCESS;
 }

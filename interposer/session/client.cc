@@ -319,6 +319,7 @@ SessionFigures Client::figures() {
   figures.async_calls = log.asyncRecords();
   figures.sync_calls = log.syncRecords();
   figures.launches = launches.load();
+  figures.known_bytes = known_bytes.load();
   wire::SessionStats server;
   figures.server_known = connection_->stats(server) == Trouble::none;
   figures.server_stats = server;

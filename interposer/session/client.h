@@ -97,6 +97,7 @@ class Client final : public DriverFront {
   std::atomic<uint64_t> launches{0};
   // Events are shared with another process, which learns by means of its own that one was recorded.
   std::atomic<bool> events_shared{false};
+  std::atomic<uint64_t> known_bytes{0};  // of images that gpud had already
   wire::ClientConnection& connection() { return *connection_; }
 
   // One line on stderr that says why something is not done, for the person at the terminal. Not too

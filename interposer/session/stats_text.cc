@@ -50,6 +50,9 @@ std::vector<std::string> statsLines(const SessionFigures& f) {
                                             static_cast<double>(packed == 0 ? 1 : packed)) +
                     bytesText(plain - packed) + " saved)");
   }
+  if (f.known_bytes > 0) {
+    lines.push_back("  not sent     " + bytesText(f.known_bytes) + " of modules that gpud had");
+  }
   lines.push_back(format("  launches     %" PRIu64, f.launches));
   if (f.server_known) {
     lines.push_back(format("  kernel time  %.3f ms (device busy %.3f ms, measured by %s)",

@@ -17,6 +17,7 @@ struct SessionFigures {
   uint64_t async_calls = 0;  // sent and not waited for
   uint64_t sync_calls = 0;   // waited for
   uint64_t launches = 0;
+  uint64_t known_bytes = 0;  // of images that were not sent, because gpud had them
   wire::ClientCounters connection;
   bool server_known = false;  // false: gpud could not be asked
   wire::SessionStats server_stats;

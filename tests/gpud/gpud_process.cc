@@ -109,7 +109,9 @@ GpudProcess::GpudProcess(const std::vector<std::string>& extra) {
       "tcp:127.0.0.1:0", "--listen", unix_,          "--session-log",  folder_ + "/sessions.jsonl",
       "--ready-fd",      "9",        "--log-level",  "debug"};
   arguments.insert(arguments.end(), extra.begin(), extra.end());
-  const std::string defaults[][2] = {{"--warm-workers", "0"}, {"--tls-folder", tlsFolder().path}};
+  const std::string defaults[][2] = {{"--warm-workers", "0"},
+                                     {"--tls-folder", tlsFolder().path},
+                                     {"--content-folder", folder_ + "/content"}};
   for (const auto& [option, value] : defaults) {
     if (std::find(extra.begin(), extra.end(), option) != extra.end()) continue;
     arguments.insert(arguments.end(), {option, value});

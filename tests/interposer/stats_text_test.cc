@@ -39,6 +39,13 @@ TEST(StatsText, SaysWhatCompressionSavedWhenThereWasAny) {
       << all;
 }
 
+TEST(StatsText, SaysWhatGpudHadAlready) {
+  SessionFigures figures;
+  EXPECT_EQ(text(figures).find("not sent"), std::string::npos);
+  figures.known_bytes = 3u << 20;
+  EXPECT_NE(text(figures).find("not sent     3.0 MiB of modules that gpud had"), std::string::npos);
+}
+
 TEST(StatsText, SaysWhenGpudCouldNotBeAsked) {
   EXPECT_NE(text(SessionFigures()).find("could not be asked"), std::string::npos);
 }

@@ -1,5 +1,6 @@
 """Goal: over TLS a session does what it does over a Unix socket, also across fork and at the end of a
-program that uses OpenSSL itself; who is not believed, or does not encrypt, is told so in one line.
+program that uses OpenSSL itself; who is not believed, or does not encrypt, is told so in one line;
+and a module that gpud has seen is not sent again.
 
 Method: the probe against a gpud with keys of its own, over TCP; a Python program that imports ssl before
 and after its first CUDA call and uses both in its exit handlers; the management library, loaded by hand.
@@ -110,6 +111,35 @@ for _ in range(2):
     assert done.stderr.startswith("farwarp: The certificate of the gpud at " + gpud.tcp), done
 
 
+def check_content(build, gpud, tls):
+    """A module that one process has sent is not sent by the next, over TCP; over a Unix socket it is."""
+    program = """
+import ctypes
+cuda = ctypes.CDLL("libcuda.so.1")
+device, context, module, function = ctypes.c_int(), *(ctypes.c_void_p() for _ in range(3))
+
+def ok(result):
+    assert result == 0, result
+
+ok(cuda.cuInit(0))
+ok(cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0))
+ok(cuda.cuCtxSetCurrent(context))
+lines = ["// line %d" % i for i in range(20000)]
+ptx = "\\n".join([".version 8.0", ".target sm_70", ".address_size 64", *lines,
+                  ".visible .entry nothing() { ret; }"])
+ok(cuda.cuModuleLoadData(ctypes.byref(module), ptx.encode()))
+ok(cuda.cuModuleGetFunction(ctypes.byref(function), module, b"nothing"))
+ok(cuda.cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, None, None, None))
+ok(cuda.cuCtxSynchronize())
+"""
+    for environment, known in ((tls, False), (tls, True), (tls, True),
+                               ({"FARWARP_SERVER": gpud.server}, False)):
+        done = run(["/usr/bin/python3", "-c", program],
+                   build.preloaded(FARWARP_STATS="1", **environment))
+        assert done.returncode == 0, done
+        assert ("KiB of modules that gpud had" in done.stderr) == known, (known, done.stderr)
+
+
 def main():
     build = Build(*sys.argv[1:3])
     with tempfile.TemporaryDirectory(prefix="farwarp-test-") as folder:
@@ -125,6 +155,7 @@ def main():
             if build.preloads:
                 check_python(build, tls)
                 check_management(build, gpud, tls)
+                check_content(build, gpud, tls)
 
 
 main()

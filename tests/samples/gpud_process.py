@@ -112,7 +112,7 @@ class Gpud:
         self.process = subprocess.Popen(
             [self.build.folder / "bin/gpud", "--device", self.device, "--listen", self.unix,
              "--listen", "tcp:127.0.0.1:0", "--tls-folder", folder / "tls", "--warm-workers", "0",
-             "--session-log", self.session_log,
+             "--session-log", self.session_log, "--content-folder", folder / "content",
              "--ready-fd", str(ready_for_gpud)],
             env=self.build.environment(), pass_fds=[ready_for_gpud], stdin=subprocess.DEVNULL,
             stdout=self.log, stderr=self.log)

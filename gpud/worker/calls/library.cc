@@ -36,6 +36,7 @@ void cuLibraryLoadData(Session& session, CallContext& call,
     case Uploads::Progress::complete:
       break;
   }
+  session.content().arrived(args.transfer, image.bytes());
   JitOptions options;
   CUresult result = options.set(args.jit_options, args.jit_values);
   if (result == CUDA_SUCCESS) result = checkLibraryOptions(args.library_options);

@@ -19,6 +19,7 @@ void cuModuleLoadDataEx(Session& session, CallContext& call,
     case Uploads::Progress::complete:
       break;
   }
+  session.content().arrived(args.transfer, image.bytes());
   JitOptions options;
   CUresult result = options.set(args.options, args.values);
   if (result == CUDA_SUCCESS) result = image.check();

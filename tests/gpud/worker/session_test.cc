@@ -11,6 +11,7 @@
 
 #include <condition_variable>
 #include <cstring>
+#include <filesystem>
 #include <iostream>
 #include <mutex>
 #include <random>
@@ -376,6 +377,50 @@ TEST_F(SessionTest, TakesBulkDataThatComesBeforeItsCall) {
   submit(CallId::cuMemcpyHtoD_v2, args);
   EXPECT_TRUE(memGetInfo().answered);
   EXPECT_EQ(std::memcmp(reinterpret_cast<const void*>(memory), data.data(), data.size()), 0);
+}
+
+TEST_F(SessionTest, AModuleThatWasSentOnceNeedNotBeSentAgain) {
+  std::string name = testing::TempDir() + "session_content.XXXXXX";
+  settings_.content_folder = std::string(mkdtemp(name.data())) + "/kept";
+  settings_.content_bytes_max = 1 << 20;
+  const auto image = pattern(200000, 4);
+  const wire::ContentDigest digest = wire::digestOf(image);
+  wire::Args_offerContent offer;
+  offer.bytes = image.size();
+  offer.digest = std::as_bytes(std::span(digest));
+  wire::Args_cuModuleLoadDataEx load;
+  load.module = HandleId(HandleType::module, 1, 1).bits;
+  load.image_bytes = image.size();
+  for (const bool again : {false, true}) {  // in a session of its own each
+    seq_ = 0;
+    start();
+    offer.transfer = load.transfer = again ? 8 : 6;
+    Answer& offered = call(CallId::offerContent, offer);
+    wire::Reply_offerContent reply;
+    ASSERT_TRUE(offered.answered);
+    ASSERT_TRUE(reply.decode(offered.body()));
+    ASSERT_EQ(reply.here, again ? 1u : 0u);
+    Answer& loaded = call(CallId::cuModuleLoadDataEx, load);
+    if (!again) put(6, 0, image);
+    ASSERT_TRUE(loaded.answered);
+    EXPECT_EQ(loaded.result(), CUDA_SUCCESS);
+  }
+  // An offer for a transfer that has begun ends the session; so does one without sense.
+  put(9, 0, image);
+  offer.transfer = 9;
+  call(CallId::offerContent, offer);
+  settle();
+  EXPECT_TRUE(ended_);
+  for (const size_t bytes : {size_t{0}, size_t{31}, size_t{33}}) {
+    seq_ = 0;
+    start();
+    const std::vector<std::byte> wrong(bytes);
+    offer.digest = wrong;
+    call(CallId::offerContent, offer);
+    settle();
+    EXPECT_TRUE(ended_);
+  }
+  std::filesystem::remove_all(name);
 }
 
 TEST_F(SessionTest, LoadsAModuleFromABulkTransfer) {
