@@ -69,7 +69,8 @@ class Gpud:
         self.process = subprocess.Popen(
             [self.build.folder / "bin/gpud", "--device", "cpu", "--listen", self.server,
              "--session-log", self.session_log,
-             "--content-folder", f"{self.temporary.name}/content", "--ready-fd", str(ready_for_gpud), *self.options],
+             "--content-folder", f"{self.temporary.name}/content",
+             "--ready-fd", str(ready_for_gpud), *self.options],
             env=self.build.environment(), pass_fds=[ready_for_gpud], stdin=subprocess.DEVNULL,
             stdout=self.log, stderr=self.log)
         os.close(ready_for_gpud)
