@@ -37,6 +37,8 @@ TEST(Errors, BadPtxIsRefusedWithLineAndReason) {
     EXPECT_NE(log.text.find(c.word), std::string::npos) << log.text;
   }
   EXPECT_EQ(compileFails("").status, CompileStatus::invalid_ptx);
+  EXPECT_NE(compileFails(header() + ".global .pred p[2] = {1, 0};").text.find("Predicates"),
+            std::string::npos);
   EXPECT_EQ(
       compileFails(header() + ".extern .func f();\n.visible .entry k() { call f; ret; }").status,
       CompileStatus::unresolved);

@@ -2,8 +2,6 @@
 // give the bits that the formats define, at every edge. Method: tables of instructions over edge
 // and random bit patterns, each result computed again with MPFR in the precision and the range of
 // the destination; comparisons by their definition.
-#include <mpfr.h>
-
 #include <array>
 #include <bit>
 #include <cmath>
@@ -12,100 +10,17 @@
 #include <random>
 
 #include "tests/ptx/harness.h"
+#include "tests/ptx/number_formats.h"
 
 namespace farwarp::ptx {
 namespace {
 
-struct Number {
-  const char* name;
-  int bytes;
-  int exponent_bits = 0;  // 0: an integer
-  int mantissa_bits = 0;
-  bool is_signed = true;
-  uint64_t nan = 0;  // what operations give; 0: any NaN
-  int bits() const { return bytes * 8; }
-  bool isFloat() const { return exponent_bits != 0; }
-  int bias() const { return (1 << (exponent_bits - 1)) - 1; }
-};
-constexpr Number kF16{"f16", 2, 5, 10, true, 0x7fff}, kBf16{"bf16", 2, 8, 7, true, 0x7fff},
-    kF32{"f32", 4, 8, 23, true, 0x7fffffff}, kF64{"f64", 8, 11, 52, true, 0};
-constexpr Number kIntegers[] = {
-    {"u8", 1, 0, 0, false},  {"s8", 1},  {"u16", 2, 0, 0, false}, {"s16", 2},
-    {"u32", 4, 0, 0, false}, {"s32", 4}, {"u64", 8, 0, 0, false}, {"s64", 8}};
-
-uint64_t maskOf(const Number& n) {
-  return n.bytes == 8 ? ~uint64_t{0} : (uint64_t{1} << n.bits()) - 1;
-}
-
-bool isNan(const Number& n, uint64_t bits) {
-  uint64_t magnitude = bits & (maskOf(n) >> 1);
-  return n.isFloat() && magnitude > ((uint64_t{1} << n.exponent_bits) - 1) << n.mantissa_bits;
-}
-
-// All the formats fit in a double.
-double doubleOf(const Number& n, uint64_t bits) {
-  uint64_t mantissa = bits & ((uint64_t{1} << n.mantissa_bits) - 1);
-  int exponent = static_cast<int>(bits >> n.mantissa_bits & ((1u << n.exponent_bits) - 1));
-  double v = exponent == 0 ? std::ldexp(double(mantissa), 1 - n.bias() - n.mantissa_bits)
-                           : std::ldexp(double(mantissa | uint64_t{1} << n.mantissa_bits),
-                                        exponent - n.bias() - n.mantissa_bits);
-  if (exponent == (1 << n.exponent_bits) - 1) v = mantissa == 0 ? INFINITY : NAN;
-  return (bits >> (n.bits() - 1) & 1) != 0 ? -v : v;
-}
-
-// The bits of a value that the format has.
-uint64_t bitsOf(const Number& n, double v) {
-  uint64_t sign = std::signbit(v) ? uint64_t{1} << (n.bits() - 1) : 0;
-  if (v != v) return n.nan;
-  uint64_t top = ((uint64_t{1} << n.exponent_bits) - 1) << n.mantissa_bits;
-  if (std::isinf(v)) return sign | top;
-  if (v == 0) return sign;
-  int exponent = std::max(std::ilogb(v), 1 - n.bias());
-  auto mantissa = static_cast<uint64_t>(std::ldexp(std::abs(v), n.mantissa_bits - exponent));
-  bool normal = mantissa >> n.mantissa_bits != 0;
-  uint64_t biased = normal ? static_cast<uint64_t>(exponent + n.bias()) : 0;
-  return sign | biased << n.mantissa_bits | (mantissa & ((uint64_t{1} << n.mantissa_bits) - 1));
-}
-
-class Real {
- public:
-  explicit Real(int precision) { mpfr_init2(v_, precision); }
-  ~Real() { mpfr_clear(v_); }
-  Real(const Real&) = delete;
-  Real& operator=(const Real&) = delete;
-  operator mpfr_ptr() { return v_; }
-
- private:
-  mpfr_t v_;
-};
-
-using Operation = std::function<int(mpfr_ptr, mpfr_ptr, mpfr_ptr, mpfr_ptr, mpfr_rnd_t)>;
 using Row = std::array<uint64_t, 3>;
 
-void setExact(mpfr_ptr to, const Number& n, uint64_t bits) {
-  if (n.isFloat())
-    mpfr_set_d(to, doubleOf(n, bits), MPFR_RNDN);
-  else if (n.is_signed)
-    mpfr_set_si(to, static_cast<int64_t>(bits << (64 - n.bits())) >> (64 - n.bits()), MPFR_RNDN);
-  else
-    mpfr_set_ui(to, bits, MPFR_RNDN);
-}
-
-// The operation on exact values, rounded once to the format.
-uint64_t rounded(const Number& to, const Number& from, const Row& row, const Operation& operation,
+uint64_t rounded(const Number& to, const Number& from, const Row& row, Operation operation,
                  mpfr_rnd_t mode) {
-  mpfr_set_emin(mpfr_get_emin_min());
-  mpfr_set_emax(mpfr_get_emax_max());
-  Real a(64), b(64), c(64), result(to.mantissa_bits + 1);
-  setExact(a, from, row[0]);
-  setExact(b, from, row[1]);
-  setExact(c, from, row[2]);
-  mpfr_set_emin(2 - to.bias() - to.mantissa_bits);
-  mpfr_set_emax(to.bias() + 1);
-  int inexact = operation(result, a, b, c, mode);
-  inexact = mpfr_check_range(result, inexact, mode);
-  mpfr_subnormalize(result, inexact, mode);
-  return bitsOf(to, mpfr_get_d(result, MPFR_RNDN));
+  const uint64_t values[3] = {row[0], row[1], row[2]};
+  return rounded(to, from, values, operation, mode);
 }
 
 constexpr unsigned kSeed = 20261120;

@@ -150,7 +150,7 @@ void decodeApproximate(FunctionDecoder& d, Modifiers& m) {
                : name == "ex2" ? FloatOp::ex2_approx
                : name == "lg2" ? FloatOp::lg2_approx
                                : FloatOp::tanh_approx;
-  if (type == Type::f64) flags.ftz = false;
+  if (type == Type::f64 && op != FloatOp::rsqrt_approx) flags.ftz = false;
   emitFloat(d, op, type, flags, 1);
 }
 

@@ -149,7 +149,7 @@ void emitConversion(FunctionDecoder& d, Type to, Type from, const Conversion& c,
   if (to_half && !isFloat(from)) {  // integers up to 64 bits
     Ref wide = d.temporary(8);
     Conversion odd = c;
-    odd.flags.rounding = sizeOf(from) == 8 && to == Type::bf16 ? Rounding::rz : Rounding::rn;
+    odd.flags.rounding = sizeOf(from) == 8 ? Rounding::odd : Rounding::rn;
     odd.flags.sat = false;
     emitOne(d, Type::f64, from, odd, wide, a);
     emitOne(d, to, Type::f64, c, dst, wide);

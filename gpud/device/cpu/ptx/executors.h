@@ -136,7 +136,9 @@ enum class Compare : uint8_t {
   nan,
 };
 
-enum class Rounding : uint8_t { rn, rz, rm, rp, rna };
+// `odd`: what is not exact gets an odd last bit, so that a second rounding to a smaller format gives
+// what a single one would have given.
+enum class Rounding : uint8_t { rn, rz, rm, rp, rna, odd };
 
 struct FloatFlags {
   Rounding rounding = Rounding::rn;

@@ -387,6 +387,7 @@ int Parser::declare(Symbol symbol, const Linkage& linkage) {
 
 void Parser::parseVariables(SymbolKind kind, const Linkage& linkage, bool is_const, int function) {
   Symbol head = parseDeclarationHead(kind);
+  if (sizeOf(head.type) == 0) fail("Predicates lie in registers only, not in memory.");
   head.is_const = is_const;
   head.is_extern = linkage.is_extern;
   head.function = function;

@@ -70,7 +70,8 @@ inline uint32_t floatToSmall(float value, SmallFormat format, bool up = false) {
     if (value != value) return 0xff;
     uint32_t magnitude = bits & 0x7fffffff;
     uint32_t exponent = magnitude >> 23;
-    if (up && (magnitude & 0x7fffff) != 0) ++exponent;
+    // The least is 2^-127, which is a subnormal float.
+    if (up && (magnitude & 0x7fffff) > (exponent == 0 ? 0x400000u : 0)) ++exponent;
     return exponent > 0xfe ? 0xfe : exponent;
   }
   uint32_t sign_at = shape.exponent_bits + shape.mantissa_bits;

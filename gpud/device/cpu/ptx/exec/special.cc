@@ -49,7 +49,12 @@ const Inst* divide(Warp& w, const Inst* i) {
   });
 }
 
-// The f64 forms give the upper 32 bits of the result only, and flush subnormals.
+const Inst* reciprocalRoot(Warp& w, const Inst* i) {
+  const double* a = lanes<double>(w, i->a);
+  return writeLanes<double>(w, i, [=](uint32_t l) { return 1.0 / __builtin_sqrt(a[l]); });
+}
+
+// The .ftz.f64 forms give the upper 32 bits of the result only.
 template <bool Root>
 const Inst* grossDouble(Warp& w, const Inst* i) {
   const double* a = lanes<double>(w, i->a);
@@ -73,7 +78,7 @@ Handler pick(FloatFlags flags) {
 Handler specialHandler(FloatOp op, Type type, FloatFlags flags) {
   if (type == Type::f64) {
     if (op == FloatOp::rcp_approx) return grossDouble<false>;
-    if (op == FloatOp::rsqrt_approx) return grossDouble<true>;
+    if (op == FloatOp::rsqrt_approx) return flags.ftz ? grossDouble<true> : reciprocalRoot;
     return nullptr;
   }
   switch (op) {
