@@ -155,7 +155,7 @@ void putRpc(benchmark::State& state, Transport transport) {
 
 void getRaw(benchmark::State& state, Transport transport) {
   const int fd = peers(transport).raw.fd();
-  const RawRequest request{RawOp::download, 0};
+  const RawRequest request{RawOp::download, kBulkBytes};
   for (auto _ : state) {
     sendAll(fd, &request, sizeof(request));
     receiveAll(fd, bulkBuffer().data(), kBulkBytes);

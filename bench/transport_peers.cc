@@ -5,8 +5,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <memory>
 #include <stdexcept>
+#include <utility>
 
 #include "protocol/endpoint.h"
 #include "protocol/record.h"
@@ -157,24 +159,90 @@ RpcPeer::~RpcPeer() {
   close(listener_);
 }
 
-RawPeer::RawPeer(const std::string& endpoint) {
+void RawStream::send(const void* data, size_t bytes) const {
+  if (ssl_ == nullptr) return sendAll(fd_, data, bytes);
+  // As much at once as OpenSSL's int takes; it makes records of 16 KiB of it.
+  const auto* at = static_cast<const std::byte*>(data);
+  while (bytes > 0) {
+    size_t n = 0;
+    if (SSL_write_ex(ssl_, at, std::min<size_t>(bytes, 1u << 20), &n) != 1) return;
+    at += n;
+    bytes -= n;
+  }
+}
+
+ssize_t RawStream::receiveSome(void* data, size_t bytes) const {
+  if (ssl_ == nullptr) return recv(fd_, data, bytes, 0);
+  size_t n = 0;
+  return SSL_read_ex(ssl_, data, bytes, &n) == 1 ? static_cast<ssize_t>(n) : -1;
+}
+
+bool RawStream::receive(void* data, size_t bytes) const {
+  auto* at = static_cast<std::byte*>(data);
+  while (bytes > 0) {
+    const ssize_t n = receiveSome(at, bytes);
+    if (n <= 0) return false;
+    at += n;
+    bytes -= static_cast<size_t>(n);
+  }
+  return true;
+}
+
+void RawStream::close() {
+  SSL_free(std::exchange(ssl_, nullptr));
+  if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+}
+
+namespace {
+
+SSL* sslOn(SSL_CTX* context, int fd, bool server) {
+  if (context == nullptr) return nullptr;
+  SSL* ssl = SSL_new(context);
+  SSL_set_fd(ssl, fd);
+  if ((server ? SSL_accept(ssl) : SSL_connect(ssl)) != 1) {
+    throw std::runtime_error("The TLS baseline cannot shake hands.");
+  }
+  return ssl;
+}
+
+}  // namespace
+
+RawPeer::RawPeer(const std::string& endpoint, const std::string& tls_folder) {
+  if (!tls_folder.empty()) {
+    server_context_ = SSL_CTX_new(TLS_server_method());
+    client_context_ = SSL_CTX_new(TLS_client_method());
+    for (SSL_CTX* context : {server_context_, client_context_}) {
+      SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION);
+      SSL_CTX_set_ciphersuites(context, "TLS_AES_128_GCM_SHA256");
+    }
+    const bool loaded =
+        SSL_CTX_use_certificate_chain_file(server_context_, (tls_folder + "/server.crt").c_str()) ==
+            1 &&
+        SSL_CTX_use_PrivateKey_file(server_context_, (tls_folder + "/server.key").c_str(),
+                                    SSL_FILETYPE_PEM) == 1;
+    if (!loaded) throw std::runtime_error("The TLS baseline cannot use gpud's certificate.");
+  }
   Endpoint bound;
   const int listener = listenAt(endpoint, bound);
   thread_ = std::thread([this, listener] { serve(listener); });
   std::string error;
-  fd_ = connectTo(bound, 10000, error);
-  if (fd_ < 0) throw std::runtime_error(error);
+  const int fd = connectTo(bound, 10000, error);
+  if (fd < 0) throw std::runtime_error(error);
+  client_ = RawStream(fd, sslOn(client_context_, fd, false));
 }
 
 RawPeer::~RawPeer() {
-  shutdown(fd_, SHUT_RDWR);
+  shutdown(client_.fd(), SHUT_RDWR);
   thread_.join();
-  close(fd_);
+  client_.close();
+  SSL_CTX_free(server_context_);
+  SSL_CTX_free(client_context_);
 }
 
 void RawPeer::serve(int listener) {
   const int fd = acceptFrom(listener);
   close(listener);
+  RawStream stream(fd, sslOn(server_context_, fd, true));
   std::vector<std::byte> buffer(kBulkBytes, std::byte{1});
   std::vector<std::byte> ahead(128u << 10);
   RawRequest request;
@@ -185,7 +253,7 @@ void RawPeer::serve(int listener) {
     if (begin > 0) std::memmove(ahead.data(), ahead.data() + begin, end - begin);
     end -= begin, begin = 0;
     while (end < bytes) {
-      const ssize_t n = recv(fd, ahead.data() + end, ahead.size() - end, 0);
+      const ssize_t n = stream.receiveSome(ahead.data() + end, ahead.size() - end);
       if (n <= 0) return false;
       end += static_cast<size_t>(n);
     }
@@ -194,16 +262,20 @@ void RawPeer::serve(int listener) {
   while (end - begin >= sizeof(request) || fill(sizeof(request))) {
     std::memcpy(&request, ahead.data() + begin, sizeof(request));
     begin += sizeof(request);
+    if (request.op == RawOp::upload || request.op == RawOp::download) {
+      if (request.bytes > kBulkBytesMax) break;
+      if (buffer.size() < request.bytes) buffer.resize(request.bytes, std::byte{1});
+    }
     if (request.op == RawOp::upload) {
       const size_t there = std::min<size_t>(end - begin, request.bytes);
       std::memcpy(buffer.data(), ahead.data() + begin, there);
       begin += there;
-      if (!receiveAll(fd, buffer.data() + there, request.bytes - there)) break;
-      sendAll(fd, &one, 1);
+      if (!stream.receive(buffer.data() + there, request.bytes - there)) break;
+      stream.send(&one, 1);
       continue;
     }
     if (request.op == RawOp::download) {
-      sendAll(fd, buffer.data(), buffer.size());
+      stream.send(buffer.data(), request.bytes);
       continue;
     }
     if (end - begin < request.bytes && !fill(request.bytes)) break;
@@ -212,10 +284,10 @@ void RawPeer::serve(int listener) {
     if (request.op == RawOp::batch) {
       decodeBatch(data);
     } else {
-      sendAll(fd, data.data(), data.size());
+      stream.send(data.data(), data.size());
     }
   }
-  close(fd);
+  stream.close();
 }
 
 }  // namespace farwarp::bench

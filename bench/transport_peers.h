@@ -2,6 +2,8 @@
 // same.
 #pragma once
 
+#include <openssl/ssl.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -13,6 +15,7 @@
 namespace farwarp::bench {
 
 inline constexpr size_t kBulkBytes = 16u << 20;
+inline constexpr size_t kBulkBytesMax = 256u << 20;
 inline constexpr size_t kPingBytes = 64;
 
 // Goes through a batch as gpud does before it calls the driver; returns the number of records.
@@ -40,23 +43,44 @@ enum class RawOp : uint32_t {
   ping,     // the data comes back
   batch,    // the data is decoded; no answer
   upload,   // the data goes into the buffer; one byte is the answer
-  download  // kBulkBytes are the answer
+  download  // `bytes` bytes are the answer; no data follows
 };
 struct RawRequest {
   RawOp op;
   uint32_t bytes;
 };
 
-// Serves one connection on a thread with blocking system calls.
+// A blocking socket, bare or with OpenSSL on it and nothing else.
+class RawStream {
+ public:
+  RawStream() = default;
+  RawStream(int fd, SSL* ssl) : fd_(fd), ssl_(ssl) {}
+  int fd() const { return fd_; }
+  void send(const void* data, size_t bytes) const;
+  bool receive(void* data, size_t bytes) const;
+  ssize_t receiveSome(void* data, size_t bytes) const;
+  void close();
+
+ private:
+  int fd_ = -1;
+  SSL* ssl_ = nullptr;
+};
+
+// Serves one connection on a thread with blocking system calls. With `tls_folder`, in which gpud
+// init has been, it speaks TLS 1.3.
 class RawPeer {
  public:
-  explicit RawPeer(const std::string& endpoint);
+  explicit RawPeer(const std::string& endpoint, const std::string& tls_folder = {});
   ~RawPeer();
-  int fd() const { return fd_; }  // the client's end, blocking
+  const RawStream& client() const { return client_; }
+  int fd() const { return client_.fd(); }  // without TLS
+  pthread_t thread() { return thread_.native_handle(); }
 
  private:
   void serve(int listener);
-  int fd_ = -1;
+  SSL_CTX* server_context_ = nullptr;
+  SSL_CTX* client_context_ = nullptr;
+  RawStream client_;
   std::thread thread_;
 };
 
