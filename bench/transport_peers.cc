@@ -107,9 +107,8 @@ struct RpcPeer::Server final : SessionHandler {
     server.device_kind = "none";
     return true;
   }
-  kj::Promise<void> submit(uint64_t, std::span<const std::byte> batch) override {
+  void submit(uint64_t, std::span<const std::byte> batch, kj::Own<BatchLease>) override {
     records += decodeBatch(batch);
-    return kj::READY_NOW;
   }
   void call(uint64_t, std::span<const std::byte> batch, kj::Own<CallReply> reply) override {
     records += decodeBatch(batch);

@@ -36,10 +36,8 @@ Completion CallContext::detach() {
   return session_->detach(*this);
 }
 
-kj::Promise<void> Session::submit(uint64_t, std::span<const std::byte> batch) {
-  auto consumed = kj::newPromiseAndFulfiller<void>();
-  enqueue(Batch(batch, {}, kj::mv(consumed.fulfiller)));
-  return kj::mv(consumed.promise);
+void Session::submit(uint64_t, std::span<const std::byte> batch, kj::Own<wire::BatchLease> lease) {
+  enqueue(Batch(batch, {}, kj::mv(lease)));
 }
 
 void Session::call(uint64_t, std::span<const std::byte> batch, kj::Own<wire::CallReply> reply) {
@@ -65,7 +63,6 @@ void Session::runLog() {
   int records = 0;
   while (!log_.empty() && !ended_) {
     if (log_.front().rest.empty()) {
-      if (log_.front().consumed.get() != nullptr) log_.front().consumed->fulfill();
       log_.pop_front();
       continue;
     }
