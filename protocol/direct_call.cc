@@ -22,11 +22,10 @@ std::span<const std::byte> bytesOf(capnp::Data::Reader data) {
   return {reinterpret_cast<const std::byte*>(data.begin()), data.size()};
 }
 
-// A message of one segment, which is kept until it is sent.
+// A message that is kept until it is sent.
 uint64_t postKept(MessageStream& stream, kj::Own<capnp::MallocMessageBuilder> message) {
   const auto segments = message->getSegmentsForOutput();
-  stream.attachToSegment(segments[0].begin(), kj::mv(message));
-  return stream.post({segments.begin(), segments.size()});
+  return stream.post({segments.begin(), segments.size()}, kj::mv(message));
 }
 
 }  // namespace

@@ -440,6 +440,12 @@ uint64_t MessageStream::post(std::span<const Segment> segments) {
   return end;
 }
 
+uint64_t MessageStream::post(std::span<const Segment> segments, kj::Own<void> owner) {
+  const uint64_t end = post(segments);
+  if (end > sent_total_) attachments_.push_back({nullptr, end, kj::mv(owner)});
+  return end;
+}
+
 void MessageStream::holdInput() {
   if (options_.output_bytes_max == 0) return;
   const bool hold = unsentBytes() > options_.output_bytes_max;

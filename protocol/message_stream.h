@@ -105,6 +105,8 @@ class MessageStream final : public capnp::MessageStream, public OutputFlusher {
   // Sends a message as writeMessage does. Returns a position: segments that are too large to be
   // copied must stay as they are until sentTotal() has reached it.
   uint64_t post(std::span<const Segment> segments);
+  // The same for segments that `owner` keeps as long as they are needed.
+  uint64_t post(std::span<const Segment> segments, kj::Own<void> owner);
   uint64_t sentTotal() const { return sent_total_; }
 
   // `owner` goes when the message that contains a segment starting at `segment` is written, or
