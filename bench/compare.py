@@ -148,7 +148,7 @@ def socket_rows(name, rows):
     if name == "Unix":
         for key, way in (("htod", "to the device"), ("dtoh", "to the host")):
             table.append(paired(rows.get(f"{key}_16"), f"same host, 16 MiB {way} / raw Unix socket", at_least(3),
-                                rate=True, note="the way of the rows above: there is no shared-memory ring yet"))
+                                rate=True, note="through shared memory, as the rows above"))
     during = rows.get("call_during_bulk")
     if during:
         idle, busy = during["raw"]["us"], during["own"]["us"]

@@ -27,6 +27,11 @@ int listenAt(const std::string& text, Endpoint& bound) {
   return listener;
 }
 
+// The name of a socket in the file system is not needed once it is connected, or never will be.
+void removeName(const Endpoint& endpoint) {
+  if (endpoint.kind == Endpoint::Kind::unixSocket) unlink(endpoint.path.c_str());
+}
+
 }  // namespace
 
 int acceptFrom(int listener) {
@@ -108,9 +113,8 @@ struct RpcPeer::Server final : SessionHandler {
     server.device_kind = "none";
     return true;
   }
-  kj::Promise<void> submit(uint64_t, std::span<const std::byte> batch) override {
+  void submit(uint64_t, std::span<const std::byte> batch, kj::Own<BatchLease>) override {
     records += decodeBatch(batch);
-    return kj::READY_NOW;
   }
   void call(uint64_t, std::span<const std::byte> batch, kj::Own<CallReply> reply) override {
     records += decodeBatch(batch);
@@ -131,9 +135,8 @@ struct RpcPeer::Server final : SessionHandler {
 };
 
 RpcPeer::RpcPeer(const std::string& endpoint, TlsServer* tls) {
-  Endpoint bound;
-  listener_ = listenAt(endpoint, bound);
-  address_ = bound.text();
+  listener_ = listenAt(endpoint, bound_);
+  address_ = bound_.text();
   thread_ = std::thread([this, tls] {
     Server server;
     server.listener = listener_;
@@ -159,6 +162,7 @@ RpcPeer::~RpcPeer() {
   server->port.post([server] { server->stop.fulfiller->fulfill(); });
   thread_.join();
   close(listener_);
+  removeName(bound_);
 }
 
 void RawStream::send(const void* data, size_t bytes) const {
@@ -229,6 +233,7 @@ RawPeer::RawPeer(const std::string& endpoint, const std::string& tls_folder) {
   thread_ = std::thread([this, listener] { serve(listener); });
   std::string error;
   const int fd = connectTo(bound, 10000, error);
+  removeName(bound);
   if (fd < 0) throw std::runtime_error(error);
   client_ = RawStream(fd, sslOn(client_context_, fd, false));
 }

@@ -12,6 +12,8 @@
 #include <thread>
 #include <vector>
 
+#include "protocol/endpoint.h"
+
 namespace farwarp::wire {
 class TlsServer;
 }
@@ -36,6 +38,7 @@ class RpcPeer {
 
  private:
   struct Server;
+  wire::Endpoint bound_;
   std::string address_;
   int listener_ = -1;
   std::atomic<bool> started_{false};

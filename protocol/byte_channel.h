@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "protocol/link_meter.h"
 
@@ -27,6 +28,13 @@ class ByteChannel {
   // flush() sends them: 0, -EAGAIN when some are left, or another -errno.
   virtual bool hasUnsentOutput() const { return false; }
   virtual int flush() { return 0; }
+  // Sends a descriptor with the next bytes that are written; it must stay open until then. Does
+  // nothing where descriptors cannot be sent.
+  virtual void sendDescriptor(int fd) { (void)fd; }
+  // Whether one that comes is kept; of several the first.
+  virtual void keepDescriptor(bool keep) { (void)keep; }
+  // The one that came and was kept, or -1; the caller owns it.
+  virtual int takeDescriptor() { return -1; }
   // What an errno of read() means, for the inside of a sentence.
   virtual std::string explain(int error) const;
 
@@ -62,12 +70,20 @@ class SocketChannel final : public ByteChannel {
 
   ssize_t read(void* buffer, size_t bytes) override;
   ssize_t write(const iovec* pieces, int count) override;
+  void sendDescriptor(int fd) override { to_send_ = fd; }
+  void keepDescriptor(bool keep) override { keep_ = keep; }
+  int takeDescriptor() override { return std::exchange(kept_, -1); }
   void shutdownWrite() override;
   void shutdownBoth() override;
   int fd() const override { return fd_; }
 
  private:
+  ssize_t readWithDescriptor(void* buffer, size_t bytes);
+
   const int fd_;
+  int to_send_ = -1;
+  int kept_ = -1;
+  bool keep_ = false;
 };
 
 }  // namespace farwarp::wire

@@ -6,6 +6,7 @@
 #include <deque>
 
 #include "protocol/client_impl.h"
+#include "protocol/client_shared.h"
 #include "protocol/placement.h"
 
 namespace farwarp::wire {
@@ -81,8 +82,42 @@ Trouble ClientConnection::Impl::openBulk() {
     request.setToken(kj::ArrayPtr<const kj::byte>(server.token.data(), server.token.size()));
     bulk_service = request.send().getBulk();
   });
+  // Who asks for compression in any case gets it.
+  if (endpoint.kind == Endpoint::Kind::unixSocket && server.compression != CompressionMode::on) {
+    shareBulkMemory(lock);
+  }
   bulk_open.store(true, std::memory_order_release);
   return deadTrouble();
+}
+
+// Asks the worker to share memory. The descriptor leaves with the request; where that gets lost on
+// its way, the worker refuses, and the bytes go through the socket.
+void ClientConnection::Impl::shareBulkMemory(SharedLoop::Lock& lock) {
+  auto region = SharedRegion::create();
+  if (!region) {
+    why_not_shared = "This system gives no memory to share.";
+    return;
+  }
+  shared_bulk = std::make_unique<SharedBulk>(*this, std::move(*region));
+  bool done = false;
+  kj::Promise<void> task = nullptr;
+  runIn(bulk, lock, [&] {
+    bulk.link->stream().setTaker(shared_bulk.get());
+    bulk.link->channel().sendDescriptor(shared_bulk->fd());
+    task = KJ_ASSERT_NONNULL(bulk_service)
+               .shareRequest()
+               .send()
+               .then([this](auto&& response) { why_not_shared = response.getRefusal().cStr(); },
+                     [this](kj::Exception&& exception) {
+                       why_not_shared = exception.getDescription().cStr();
+                     })
+               .then([&done] { done = true; })
+               .eagerlyEvaluate(nullptr);
+  });
+  if (await(bulk, lock, done, task) != Trouble::none) return;
+  if (why_not_shared.empty()) return shared_bulk->accepted();
+  bulk.loop.run(lock, [&] { bulk.link->stream().setTaker(nullptr); });
+  shared_bulk = nullptr;
 }
 
 Trouble ClientConnection::put(uint64_t transfer, std::span<const std::byte> data) {
@@ -91,7 +126,8 @@ Trouble ClientConnection::put(uint64_t transfer, std::span<const std::byte> data
   if (data.size() > kTransferBytesMax - kChunkBytesMax) return Trouble::tooLarge;
   if (const Trouble trouble = impl.openBulk(); trouble != Trouble::none) return trouble;
   const WaitClock clock(impl.waited_ns);
-  return impl.putChunks(transfer, data);
+  return impl.shared_bulk != nullptr ? impl.shared_bulk->put(transfer, data)
+                                     : impl.putChunks(transfer, 0, data);
 }
 
 ChunkForm ClientConnection::Impl::packChunk(std::span<const std::byte> bytes,
@@ -109,7 +145,9 @@ ChunkForm ClientConnection::Impl::packChunk(std::span<const std::byte> bytes,
   return form;
 }
 
-Trouble ClientConnection::Impl::putChunks(uint64_t transfer, std::span<const std::byte> data) {
+// Sends `data` as the bytes from `first` on.
+Trouble ClientConnection::Impl::putChunks(uint64_t transfer, uint64_t first,
+                                          std::span<const std::byte> data) {
   std::deque<SentChunk> chunks;
   std::vector<std::byte> spare;  // a buffer whose bytes were sent
   auto lock = bulk.loop.lock();
@@ -149,7 +187,7 @@ Trouble ClientConnection::Impl::putChunks(uint64_t transfer, std::span<const std
       auto request = KJ_ASSERT_NONNULL(bulk_service)
                          .putRequest(capnp::MessageSize{24 + copied / sizeof(capnp::word), 0});
       request.setTransfer(transfer);
-      request.setOffset(offset);
+      request.setOffset(first + offset);
       if (form == ChunkForm::plain) {
         setChunkData(request, sent, bulk.link->stream(), chunk.written);
       } else {
@@ -176,7 +214,7 @@ void ClientConnection::Impl::requestChunk(const std::shared_ptr<PendingGet>& pen
                                           uint64_t transfer, size_t offset, size_t length) {
   auto request = KJ_ASSERT_NONNULL(bulk_service).getRequest(capnp::MessageSize{8, 0});
   request.setTransfer(transfer);
-  request.setOffset(offset);
+  request.setOffset(pending->first + offset);
   request.setLength(static_cast<uint32_t>(length));
   ++pending->outstanding;
   request.send()
@@ -184,7 +222,7 @@ void ClientConnection::Impl::requestChunk(const std::shared_ptr<PendingGet>& pen
         --pending->outstanding;
         if (pending->over) return;
         const auto chunk = readChunk(response);
-        if (!chunk || chunk->transfer != transfer || chunk->offset != offset ||
+        if (!chunk || chunk->transfer != transfer || chunk->offset != pending->first + offset ||
             chunk->bytes() != length) {
           die(Trouble::protocolViolation,
               "The gpud at " + name + " answered a request for other bytes than were asked for.");
@@ -216,12 +254,16 @@ Trouble ClientConnection::get(uint64_t transfer, std::span<std::byte> destinatio
   if (destination.size() > kTransferBytesMax - kChunkBytesMax) return Trouble::tooLarge;
   if (const Trouble trouble = impl.openBulk(); trouble != Trouble::none) return trouble;
   const WaitClock clock(impl.waited_ns);
-  return impl.getChunks(transfer, destination);
+  return impl.shared_bulk != nullptr ? impl.shared_bulk->get(transfer, destination)
+                                     : impl.getChunks(transfer, 0, destination);
 }
 
-Trouble ClientConnection::Impl::getChunks(uint64_t transfer, std::span<std::byte> destination) {
+// Fetches bytes [first, first + destination.size()).
+Trouble ClientConnection::Impl::getChunks(uint64_t transfer, uint64_t first,
+                                          std::span<std::byte> destination) {
   const auto pending = std::make_shared<PendingGet>();
   pending->destination = destination;
+  pending->first = first;
   auto lock = bulk.loop.lock();
   if (!gets.emplace(transfer, pending).second) return Trouble::internal;
   size_t offset = 0;
@@ -251,11 +293,12 @@ std::span<std::byte> ClientConnection::Impl::place(std::span<const Segment> segm
   const auto found = gets.find(chunk->transfer);
   if (found == gets.end() || dead != Trouble::none) return {};
   const std::span<std::byte> destination = found->second->destination;
-  if (chunk->offset > destination.size() ||
-      chunk->bytes() > destination.size() - static_cast<size_t>(chunk->offset)) {
+  const uint64_t first = found->second->first;
+  if (chunk->offset < first || chunk->offset - first > destination.size() ||
+      chunk->bytes() > destination.size() - static_cast<size_t>(chunk->offset - first)) {
     return {};
   }
-  return destination.subspan(chunk->offset + chunk->head.size(), chunk->data.size());
+  return destination.subspan(chunk->offset - first + chunk->head.size(), chunk->data.size());
 }
 
 }  // namespace farwarp::wire

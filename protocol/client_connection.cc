@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "protocol/client_impl.h"
+#include "protocol/client_shared.h"
 #include "protocol/hello_schema.h"
 #include "protocol/session_end.h"
 
@@ -64,11 +65,14 @@ ClientConnection::Impl::~Impl() {
 void ClientConnection::Impl::closeChannel(Channel& channel) {
   auto lock = channel.loop.lock();
   channel.loop.run(lock, [&] {
-    destroyReleased();
-    if (channel.link != nullptr) channel.link->stream().flushOutput();
+    if (channel.link != nullptr) {
+      channel.link->stream().setTaker(nullptr);
+      channel.link->stream().flushOutput();
+    }
     if (&channel == &control) {
       session = nullptr;
       host_functions_running.clear();
+      calls_in_flight.clear();
     }
     if (&channel == &bulk) bulk_service = nullptr;
     channel.loop.setStream(nullptr, -1);
@@ -77,10 +81,8 @@ void ClientConnection::Impl::closeChannel(Channel& channel) {
   });
 }
 
-void ClientConnection::Impl::runIn(Channel& channel, Lock& lock,
-                                   const std::function<void()>& work) {
+void ClientConnection::Impl::runIn(Channel& channel, Lock& lock, SharedLoop::Work work) {
   channel.loop.run(lock, [&] {
-    if (&channel == &control) destroyReleased();
     KJ_IF_MAYBE (exception, kj::runCatchingExceptions(work)) {
       std::string reason;
       const Trouble trouble = troubleOf(*exception, reason);
@@ -131,19 +133,6 @@ Trouble ClientConnection::Impl::deadTrouble() const {
   return dead.load(std::memory_order_acquire);
 }
 
-void ClientConnection::Impl::release(PendingCall* call) {
-  if (forked.load(std::memory_order_acquire)) return;
-  call->next = released.load(std::memory_order_relaxed);
-  while (!released.compare_exchange_weak(call->next, call, std::memory_order_release,
-                                         std::memory_order_relaxed)) {
-  }
-}
-
-void ClientConnection::Impl::destroyReleased() {
-  PendingCall* call = released.exchange(nullptr, std::memory_order_acquire);
-  while (call != nullptr) delete std::exchange(call, call->next);
-}
-
 void ClientConnection::Impl::submitFailed(const Channel& channel, const kj::Exception& exception) {
   std::string why;
   Trouble trouble = troubleOf(exception, why);
@@ -187,20 +176,6 @@ Trouble ClientConnection::Impl::ask(Send send, Read read) {
   return death != Trouble::none ? death : trouble;
 }
 
-void PendingCall::answered(capnp::Response<rpc::Session::CallResults>&& results) {
-  const auto reply = results.getReply();
-  bytes = {reinterpret_cast<const std::byte*>(reply.begin()), reply.size()};
-  response = kj::mv(results);
-  done = true;
-}
-
-void PendingCall::failed(const kj::Exception& exception) {
-  std::string why;
-  trouble = troubleOf(exception, why);
-  if (trouble == Trouble::sessionEnded) owner->submitFailed(owner->control, exception);
-  done = true;
-}
-
 // ---- the public face
 
 ClientConnection::ClientConnection(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -217,120 +192,11 @@ const std::string& ClientConnection::serverName() const {
   return impl_->name;
 }
 
-Trouble ClientConnection::Impl::sendBatch(Lock& lock, std::span<const std::byte> batch,
-                                          const bool& window, const std::function<void()>& send) {
-  if (const Trouble trouble = deadTrouble(); trouble != Trouble::none) return trouble;
-  auto written = std::make_shared<bool>(!canReference(batch));
-  runIn(control, lock, [&] {
-    if (!*written) {
-      control.link->stream().attachToSegment(batch.data(), kj::heap<WrittenFlag>(written));
-    }
-    send();
-  });
-  calls.fetch_add(1, std::memory_order_relaxed);
-  control.loop.waitUntil(
-      lock, [&] { return *written || dead != Trouble::none; }, SharedLoop::For::output);
-  control.loop.waitUntil(lock, [&] { return window || dead != Trouble::none; });
-  if (dead != Trouble::none) control.loop.run(lock, [] {});
-  return deadTrouble();
-}
-
 Trouble ClientConnection::Impl::await(Channel& channel, Lock& lock, const bool& done,
                                       kj::Promise<void>& task) {
   channel.loop.waitUntil(lock, [&] { return done || dead != Trouble::none; });
   if (!done) channel.loop.run(lock, [&] { task = nullptr; });
   return done ? Trouble::none : deadTrouble();
-}
-
-namespace {
-
-// Of the request's fields: the message gets a first segment that fits, not the default of 8 KiB.
-capnp::MessageSize batchSize(std::span<const std::byte> batch) {
-  return {canReference(batch) ? 16 : 16 + batch.size() / sizeof(capnp::word), 0};
-}
-
-template <typename Request>
-void setBatch(Request& request, std::span<const std::byte> batch) {
-  if (canReference(batch)) {
-    auto orphanage =
-        capnp::Orphanage::getForMessageContaining(static_cast<typename Request::Builder>(request));
-    request.adoptBatch(orphanage.referenceExternalData(asData(batch)));
-  } else {
-    request.setBatch(asData(batch));
-  }
-}
-
-}  // namespace
-
-Trouble ClientConnection::submit(std::span<const std::byte> batch) {
-  Impl& impl = *impl_;
-  if (const Trouble trouble = impl.deadTrouble(); trouble != Trouble::none) return trouble;
-  if (batch.empty() || batch.size() > kBatchBytesMax) return Trouble::tooLarge;
-  bool window = false;
-  kj::Promise<void> task = nullptr;
-  auto lock = impl.control.loop.lock();
-  const auto send = [&] {
-    auto request = KJ_ASSERT_NONNULL(impl.session).submitRequest(batchSize(batch));
-    request.setSeq(impl.next_seq++);
-    setBatch(request, batch);
-    task = request.send()
-               .then([&window] { window = true; },
-                     [&impl, &window](kj::Exception&& exception) {
-                       impl.submitFailed(impl.control, exception);
-                       window = true;
-                     })
-               .eagerlyEvaluate(nullptr);
-  };
-  const Trouble trouble = impl.sendBatch(lock, batch, window, send);
-  if (!window) impl.control.loop.run(lock, [&] { task = nullptr; });
-  return trouble;
-}
-
-Ticket ClientConnection::start(std::span<const std::byte> batch) {
-  Impl& impl = *impl_;
-  Ticket ticket;
-  ticket.trouble_ = impl.deadTrouble();
-  if (ticket.trouble_ != Trouble::none) return ticket;
-  ticket.trouble_ = Trouble::tooLarge;
-  if (batch.empty() || batch.size() > kBatchBytesMax) return ticket;
-  auto lock = impl.control.loop.lock();
-  const bool no_window = true;
-  ticket.trouble_ = impl.sendBatch(lock, batch, no_window, [&] {
-    auto call = std::make_unique<PendingCall>();
-    call->owner = &impl;
-    auto request = KJ_ASSERT_NONNULL(impl.session).callRequest(batchSize(batch));
-    request.setSeq(impl.next_seq++);
-    setBatch(request, batch);
-    call->task = request.send()
-                     .then([raw = call.get()](auto&& response) { raw->answered(kj::mv(response)); },
-                           [raw = call.get()](kj::Exception&& e) { raw->failed(e); })
-                     .eagerlyEvaluate(nullptr);
-    ticket.call_ = call.release();
-  });
-  return ticket;
-}
-
-Trouble ClientConnection::wait(Ticket&& ticket, Reply& reply) {
-  Impl& impl = *impl_;
-  PendingCall* call = std::exchange(ticket.call_, nullptr);
-  if (impl.forked) return Trouble::forked;
-  if (call == nullptr) return ticket.trouble_;
-  impl.waiting_calls.fetch_add(1, std::memory_order_relaxed);
-  const WaitClock clock(impl.waited_ns);
-  auto lock = impl.control.loop.lock();
-  impl.control.loop.waitUntil(lock, [&] { return call->done || impl.dead != Trouble::none; });
-  lock.unlock();
-  if (!call->done || call->trouble != Trouble::none) {
-    Trouble trouble = call->done ? call->trouble : impl.deadTrouble();
-    // The loss of the connection has one reason for all calls.
-    if (trouble == Trouble::connectionLost) trouble = impl.deadTrouble();
-    impl.release(call);
-    return trouble == Trouble::none ? Trouble::connectionLost : trouble;
-  }
-  reply = Reply();
-  reply.bytes_ = call->bytes;
-  reply.owner_ = call;
-  return Trouble::none;
 }
 
 // The thread that runs host functions must not wait for those that are next.
@@ -418,12 +284,40 @@ ConnectionError ClientConnection::deathReason() const {
   return {impl_->dead, impl_->deathSentence()};
 }
 
-void ClientConnection::backgroundTick() {
+void ClientConnection::backgroundTick(Clock::time_point now) {
   Impl& impl = *impl_;
   for (Impl::Channel* channel : {&impl.control, &impl.bulk}) {
     if (impl.deadTrouble() != Trouble::none) return;
-    if (auto lock = channel->loop.tryLock(); lock.owns_lock()) channel->loop.tick(lock);
+    if (auto lock = channel->loop.tryLock(); lock.owns_lock()) {
+      channel->loop.tick(lock);
+      if (channel == &impl.control) impl.watchSilence(lock, now);
+    }
   }
+}
+
+// TCP keeps a connection alive whose gpud is stopped or hangs, so a waiting program would never
+// hear of it. A gpud that is busy inside the driver may be as silent: nothing ends because of it.
+void ClientConnection::Impl::watchSilence(Lock& lock, Clock::time_point now) {
+  const uint64_t heard = control.link->channel().bytesRead();
+  if (awaited_calls == 0 || heard != silence.heard_bytes) {
+    silence = {heard, now, false, false};
+    return;
+  }
+  const auto silent = now - silence.since;
+  if (!silence.asked && silent >= options.silence_max / 2) {
+    silence.asked = true;
+    runIn(control, lock, [&] {
+      KJ_ASSERT_NONNULL(session).statsRequest().send().ignoreResult().detach(
+          [](kj::Exception&&) {});
+    });
+  }
+  if (silence.told || silent < options.silence_max || !options.on_silence) return;
+  silence.told = true;
+  options.on_silence(
+      "The gpud at " + name + " has not answered for " +
+      std::to_string(std::chrono::duration_cast<std::chrono::seconds>(silent).count()) +
+      " s, although it is connected. It is stopped, or its driver takes long over one call; the "
+      "program goes on waiting. gpud's log may say more.");
 }
 
 void ClientConnection::abandonAfterFork() {
@@ -448,36 +342,14 @@ ClientCounters ClientConnection::counters() const {
   if (impl.bulk_open.load(std::memory_order_acquire)) {
     counters.bytes_sent += impl.bulk.link->channel().bytesWritten();
     counters.bytes_received += impl.bulk.link->channel().bytesRead();
+    if (impl.shared_bulk != nullptr) {
+      counters.bytes_sent += impl.shared_bulk->bytesPut();
+      counters.bytes_received += impl.shared_bulk->bytesGot();
+      counters.bytes_shared = impl.shared_bulk->bytesPut() + impl.shared_bulk->bytesGot();
+    }
+    counters.why_not_shared = impl.why_not_shared;
   }
   return counters;
-}
-
-// ---- Reply and Ticket
-
-Reply::Reply(Reply&& other) noexcept
-    : bytes_(std::exchange(other.bytes_, {})), owner_(std::exchange(other.owner_, nullptr)) {}
-
-Reply& Reply::operator=(Reply&& other) noexcept {
-  std::swap(bytes_, other.bytes_);
-  std::swap(owner_, other.owner_);
-  return *this;
-}
-
-Reply::~Reply() {
-  if (owner_ != nullptr) owner_->owner->release(owner_);
-}
-
-Ticket::Ticket(Ticket&& other) noexcept
-    : call_(std::exchange(other.call_, nullptr)), trouble_(other.trouble_) {}
-
-Ticket& Ticket::operator=(Ticket&& other) noexcept {
-  std::swap(call_, other.call_);
-  std::swap(trouble_, other.trouble_);
-  return *this;
-}
-
-Ticket::~Ticket() {
-  if (call_ != nullptr) call_->owner->release(call_);
 }
 
 }  // namespace farwarp::wire

@@ -6,6 +6,7 @@
 // is dead, every call returns its trouble at once.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -66,6 +67,11 @@ struct ClientOptions {
   // Output of device printf and assert. Runs on whichever thread reads; must not call the
   // connection.
   std::function<void(bool to_stderr, std::span<const std::byte>)> on_output;
+  // While a call waits and gpud says nothing for half this time, it is asked for a sign of life;
+  // when none comes, on_silence gets a sentence, once until it is heard of again. Runs on the
+  // thread of backgroundTick(); must not call the connection.
+  std::chrono::milliseconds silence_max{20000};
+  std::function<void(const std::string& sentence)> on_silence;
 };
 
 // A host function that a stream has reached.
@@ -79,9 +85,11 @@ struct HostFunctionCall {
 struct ClientCounters {
   uint64_t calls = 0;  // submits and calls that were sent
   uint64_t waiting_calls = 0;
-  uint64_t bytes_sent = 0;  // control and bulk, as on the wire
+  uint64_t bytes_sent = 0;  // control and bulk, as on the wire, or through shared memory
   uint64_t bytes_received = 0;
-  uint64_t waited_ns = 0;  // sum over threads of time in wait(), put() and get()
+  uint64_t bytes_shared = 0;   // of both, those through memory shared with gpud
+  std::string why_not_shared;  // a sentence when it was tried, for a bulk connection, in vain
+  uint64_t waited_ns = 0;      // sum over threads of time in wait(), put() and get()
   // Of bulk data that was compressed: what it is, and what it was on the wire.
   uint64_t unpacked_bytes = 0;
   uint64_t packed_bytes = 0;
@@ -140,9 +148,9 @@ class ClientConnection {
   ConnectionError deathReason() const;
 
   // For a low-duty thread: reads what came while nobody waited, so that a dead peer is noticed and
-  // output of the device is delivered. Never blocks for long; does nothing while a leader is at
-  // work.
-  void backgroundTick();
+  // output of the device is delivered, and looks for silence. Never blocks for long; does nothing
+  // while a leader is at work.
+  void backgroundTick(std::chrono::steady_clock::time_point now = std::chrono::steady_clock::now());
 
   // In a forked child: closes the child's copies of the descriptors and marks the connection dead
   // (`forked`). Touches neither the event loop nor the peer, and takes no lock.

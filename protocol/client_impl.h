@@ -5,9 +5,11 @@
 #include <deque>
 #include <map>
 #include <mutex>
+#include <optional>
 
 #include "protocol/client_connection.h"
 #include "protocol/compression.h"
+#include "protocol/direct_call.h"
 #include "protocol/endpoint.h"
 #include "protocol/farwarp.capnp.h"
 #include "protocol/open_channel.h"
@@ -16,25 +18,32 @@
 
 namespace farwarp::wire {
 
-// One call that was started. Made and destroyed inside the control loop.
+// One call or submit on its way. Kept for the next one when it is over; under the control loop's
+// lock, but for what the thread that waits for it reads once `done` was seen under the lock.
 struct PendingCall {
-  ClientConnection::Impl* owner = nullptr;
-  bool done = false;
-  Trouble trouble = Trouble::none;
-  kj::Maybe<capnp::Response<rpc::Session::CallResults>> response;
-  std::span<const std::byte> bytes;
-  kj::Promise<void> task = nullptr;
-  PendingCall* next = nullptr;  // in the list of those to destroy
+  static constexpr size_t kSmallReplyBytes = 256;
 
-  void answered(capnp::Response<rpc::Session::CallResults>&& results);
-  void failed(const kj::Exception& exception);
+  ClientConnection::Impl* owner = nullptr;
+  uint32_t question = 0;
+  DirectMethod method = DirectMethod::call;
+  bool in_use = false;
+  bool done = false;
+  bool given_up = false;  // nobody waits any more
+  Trouble trouble = Trouble::none;
+  size_t window_bytes = 0;  // of a submit
+  std::span<const std::byte> bytes;
+  std::byte small_reply[kSmallReplyBytes];
+  MessageMemory memory;         // of a larger reply
+  PendingCall* next = nullptr;  // in the list of those that were released
 };
 
 struct Chunk;  // placement.h
+class SharedBulk;
 
 // One get() at work; under the bulk loop's lock.
 struct PendingGet {
   std::span<std::byte> destination;
+  uint64_t first = 0;      // offset of the destination in the transfer
   size_t outstanding = 0;  // chunk requests without an answer
   Trouble trouble = Trouble::none;
   bool over = false;  // get() has returned: the destination is not ours any more
@@ -43,7 +52,7 @@ struct PendingGet {
 // What went wrong with a request, from the exception of its promise.
 Trouble troubleOf(const kj::Exception& exception, std::string& reason);
 
-struct ClientConnection::Impl final : PlacementHook {
+struct ClientConnection::Impl final : PlacementHook, MessageTaker {
   Impl(Endpoint where, std::string name, const ClientOptions& options);
   ~Impl();
 
@@ -64,8 +73,9 @@ struct ClientConnection::Impl final : PlacementHook {
   Trouble openBulk();
 
   // Runs `work` in the loop of `channel`; exceptions become the death of the connection.
-  void runIn(Channel& channel, SharedLoop::Lock& lock, const std::function<void()>& work);
+  void runIn(Channel& channel, SharedLoop::Lock& lock, SharedLoop::Work work);
   void afterTurn(Channel& channel);
+  void watchSilence(SharedLoop::Lock& lock, SharedLoop::Clock::time_point now);
   void submitFailed(const Channel& channel, const kj::Exception& exception);
   template <typename Send, typename Read>
   Trouble ask(Send send, Read read);
@@ -75,20 +85,28 @@ struct ClientConnection::Impl final : PlacementHook {
   // and takes no lock.
   Trouble deadTrouble() const;
 
-  // Sends a batch by `send`, inside the loop, and waits until its bytes are written and `*window`
-  // holds.
-  Trouble sendBatch(SharedLoop::Lock& lock, std::span<const std::byte> batch, const bool& window,
-                    const std::function<void()>& send);
+  // Sends a batch, inside the loop or not, and waits until its bytes may be reused. Null with
+  // `trouble` filled when it could not be sent.
+  PendingCall* sendBatch(SharedLoop::Lock& lock, DirectMethod method,
+                         std::span<const std::byte> batch, Trouble& trouble);
+  PendingCall& newCall(DirectMethod method);
+  void answered(PendingCall& call, DirectReturn& answer, MessageMemory& memory);
+  void takeReleased();
+  void recycle(PendingCall& call);
+  // MessageTaker of the control connection
+  bool take(std::span<const Segment> segments, MessageMemory& memory) override;
+
   // Turns the loop until `done` holds or the connection is dead; then `task` is over, and on a dead
   // connection no memory of the caller is touched any more.
   Trouble await(Channel& channel, SharedLoop::Lock& lock, const bool& done,
                 kj::Promise<void>& task);
-  Trouble putChunks(uint64_t transfer, std::span<const std::byte> data);
-  Trouble getChunks(uint64_t transfer, std::span<std::byte> destination);
+  Trouble putChunks(uint64_t transfer, uint64_t first, std::span<const std::byte> data);
+  Trouble getChunks(uint64_t transfer, uint64_t first, std::span<std::byte> destination);
   void requestChunk(const std::shared_ptr<PendingGet>& pending, uint64_t transfer, size_t offset,
                     size_t length);
+  // Shares memory with the worker when it is on this machine (client_shared.h).
+  void shareBulkMemory(SharedLoop::Lock& lock);
   void release(PendingCall* call);
-  void destroyReleased();
   void closeChannel(Channel& channel);
 
   // Puts a chunk that came in its place; on nonsense the connection dies.
@@ -108,8 +126,20 @@ struct ClientConnection::Impl final : PlacementHook {
 
   Channel control;
   kj::Maybe<rpc::Session::Client> session;  // under control's lock
-  uint64_t next_seq = 1;                    // under control's lock
-  std::atomic<PendingCall*> released{nullptr};
+  uint64_t next_seq = 1;                    // under control's lock, with what follows
+  std::optional<uint32_t> session_export;   // what gpud calls the session
+  std::vector<std::unique_ptr<PendingCall>> calls_in_flight;  // by question
+  std::vector<PendingCall*> unused_calls;
+  std::vector<uint32_t> to_finish;  // questions whose Finish goes out before the next call
+  size_t submitted_bytes = 0;       // of submits that gpud has not answered
+  size_t awaited_calls = 0;         // without an answer
+  struct Silence {
+    uint64_t heard_bytes = 0;
+    SharedLoop::Clock::time_point since;
+    bool asked = false, told = false;
+  };
+  Silence silence;
+  std::atomic<PendingCall*> released{nullptr};  // from any thread
   std::deque<HostFunctionCall> host_functions;  // under control's lock, with what follows
   struct RunningHostFunction {
     kj::Own<kj::PromiseFulfiller<void>> ran;
@@ -124,6 +154,8 @@ struct ClientConnection::Impl final : PlacementHook {
   std::atomic<bool> bulk_open{false};
   kj::Maybe<rpc::Bulk::Client> bulk_service;             // under bulk's lock
   std::map<uint64_t, std::shared_ptr<PendingGet>> gets;  // under bulk's lock
+  std::unique_ptr<SharedBulk> shared_bulk;               // set when the bulk connection is opened
+  std::string why_not_shared;                            // a sentence when it is null
   ChunkDecoder decoder;                                  // under bulk's lock
   std::mutex pack_mutex;  // guards compression; no other lock is taken under it
   Compression compression;

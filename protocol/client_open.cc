@@ -72,6 +72,7 @@ bool ClientConnection::Impl::hello(std::unique_ptr<ByteChannel> channel, const C
     control.link = std::make_unique<RpcLink>(control.loop.flushers(), std::move(channel), nullptr,
                                              controlStreamOptions(), nullptr);
     control.fd = fd;
+    control.link->stream().setTaker(this);
     control.loop.setStream(&control.link->stream(), fd);
     auto request = control.link->bootstrap().castAs<rpc::Gpud>().helloRequest();
     ClientHello said = hello;

@@ -49,6 +49,18 @@ interface Bulk {
   get @1 (transfer :UInt64, offset :UInt64, length :UInt32)
       -> (transfer :UInt64, offset :UInt64, head :Data, data :Data, tail :Data,
           form :UInt8, length :UInt32);
+
+  # Over a Unix socket the bytes can lie in memory that both sides see (shared_region.h). The
+  # descriptor of that memory comes with the bytes of the message of `share`. Places are counted from
+  # the begin of the part for uploads, or of that for downloads.
+  share @2 () -> (refusal :Text);
+  # Empty: it is used from now on.
+  putShared @3 (transfer :UInt64, offset :UInt64, place :UInt32, length :UInt32) -> ();
+  # Answered when the place may be filled again.
+  getShared @4 (transfer :UInt64, offset :UInt64, length :UInt32) -> (shared :Bool, place :UInt32);
+  # Not shared: there is no room, and `get` brings the bytes.
+  taken @5 (place :UInt32) -> ();
+  # The bytes of a getShared were taken from there.
 }
 
 struct ClientHello {

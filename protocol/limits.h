@@ -16,6 +16,8 @@ inline constexpr size_t kMessageBytesMax = 12u << 20;
 inline constexpr size_t kStreamWindowBytes = 32u << 20;
 // Calls that gpud has read and not answered yet; it reads no further beyond this.
 inline constexpr size_t kIncomingCallBytesMax = 16u << 20;
+// Replies and output that wait because the client does not read; then gpud reads no further.
+inline constexpr size_t kUntakenOutputBytesMax = 16u << 20;
 inline constexpr uint32_t kOutstandingCallsMax = 4096;  // waiting calls per session
 inline constexpr uint32_t kOutstandingGetsMax = 256;    // chunk requests per bulk connection
 inline constexpr size_t kOutputBytesMax = 8u << 20;     // not yet acknowledged device output

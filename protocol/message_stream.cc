@@ -133,6 +133,7 @@ MessageStream::MessageStream(OutputFlushers& flushers, ByteChannel& channel, Pla
 
 MessageStream::~MessageStream() noexcept(false) {
   flushers_.remove(this);
+  consuming_ = nullptr;
   on_interest_ = nullptr;
   if (reader_ != nullptr) reader_->release();
   dropOutput();
@@ -151,7 +152,7 @@ kj::Promise<kj::Maybe<capnp::MessageReaderAndFds>> MessageStream::tryReadMessage
     kj::ArrayPtr<kj::AutoCloseFd>, capnp::ReaderOptions options, kj::ArrayPtr<capnp::word>) {
   KJ_REQUIRE(reader_ == nullptr, "one read at a time");
   reader_options_ = options;
-  if (buffered() > 0 && !ended_ && consumeBuffered()) {
+  if (!ended_ && pauses_ == 0 && (undelivered_ || buffered() > 0) && nextForReader()) {
     return Delivery(capnp::MessageReaderAndFds{finishMessage(), nullptr});
   }
   if (ended_) {
@@ -163,27 +164,79 @@ kj::Promise<kj::Maybe<capnp::MessageReaderAndFds>> MessageStream::tryReadMessage
   return promise;
 }
 
+// Takes messages from what was read until one is there that the reader must get.
+bool MessageStream::nextForReader() {
+  while (!ended_ && pauses_ == 0) {
+    if (!undelivered_ && !consumeBuffered()) return false;
+    if (!takeMessage()) return true;
+  }
+  return false;
+}
+
+// The message that is complete: true when the taker took it.
+bool MessageStream::takeMessage() {
+  if (taker_ == nullptr || undelivered_) return false;
+  const auto segments = segmentsOf(incoming_);
+  MessageMemory memory{std::move(incoming_.first), std::move(incoming_.last)};
+  const uint32_t count = incoming_.count;
+  if (taker_->take({segments.data(), count}, memory)) {
+    incoming_ = Incoming{};
+    return true;
+  }
+  incoming_.first = std::move(memory.first);
+  incoming_.last = std::move(memory.last);
+  return false;
+}
+
+void MessageStream::setTaker(MessageTaker* taker) {
+  taker_ = taker;
+  updateInterest();
+}
+
+void MessageStream::pause() {
+  ++pauses_;
+  updateInterest();
+}
+
+void MessageStream::resume() {
+  if (--pauses_ > 0) return;
+  updateInterest();
+  // In a turn of its own: who resumes is in the middle of something.
+  if (ended_ || !(undelivered_ || buffered() > 0 || channel_.hasBufferedInput())) return;
+  consume_again_ = true;
+  if (!consumes_) consuming_ = kj::evalLater([this] { consume(); }).eagerlyEvaluate(nullptr);
+}
+
+void MessageStream::consume() {
+  consumes_ = true;
+  while (std::exchange(consume_again_, false)) readReady();
+  consumes_ = false;
+}
+
 void MessageStream::readReady() {
   if (ended_) return;
-  if (reader_ == nullptr) {
+  if (!mayConsume() || (undelivered_ && reader_ == nullptr)) {
     updateInterest();  // nobody takes messages now: stop asking until somebody does
     return;
   }
-  bool complete = false;
-  ssize_t n;
-  do {
-    n = readMore(complete);
-  } while (n > 0 && !complete && !ended_);
-  if (complete) {
-    reader_->release().fulfill(Delivery(capnp::MessageReaderAndFds{finishMessage(), nullptr}));
-    return;
-  }
-  if (ended_ || n == -EAGAIN) return;
+  bool complete = (undelivered_ || buffered() > 0) && nextForReader();
+  ssize_t n = 1;
+  while (n > 0 && !complete && !ended_ && pauses_ == 0) n = readMore(complete);
+  if (complete) return deliver();
+  if (ended_ || n == -EAGAIN || pauses_ > 0) return;
   if (n < 0)
     return endReading("The connection failed: " + channel_.explain(static_cast<int>(-n)) + ".",
                       false);
   const bool inside = buffered() > 0 || incoming_.stage != Stage::header;
   endReading(inside ? "The peer closed the connection inside a message." : "", false);
+}
+
+void MessageStream::deliver() {
+  if (reader_ == nullptr) {
+    undelivered_ = true;
+    return updateInterest();
+  }
+  reader_->release().fulfill(Delivery(capnp::MessageReaderAndFds{finishMessage(), nullptr}));
 }
 
 // One read from the channel. Returns what the channel said; -EAGAIN also when the read was short,
@@ -194,7 +247,7 @@ ssize_t MessageStream::readMore(bool& complete) {
     if (n <= 0) return n;
     incoming_.fill_at += n;
     incoming_.fill_left -= static_cast<size_t>(n);
-    if (incoming_.fill_left == 0) complete = fillDone();
+    if (incoming_.fill_left == 0) complete = fillDone() && !takeMessage();
     return n;
   }
   if (rx_begin_ > 0) {
@@ -206,7 +259,7 @@ ssize_t MessageStream::readMore(bool& complete) {
   const ssize_t n = channel_.read(rx_.get() + rx_end_, room);
   if (n <= 0) return n;
   rx_end_ += static_cast<size_t>(n);
-  complete = consumeBuffered();
+  complete = nextForReader();
   const bool drained = static_cast<size_t>(n) < room && incoming_.fill_left < kDirectReadMin;
   return drained && !channel_.hasBufferedInput() ? -EAGAIN : n;
 }
@@ -316,6 +369,7 @@ kj::Own<capnp::MessageReader> MessageStream::finishMessage() {
       kj::heap<ReceivedMessage>(reader_options_, std::span(segments.data(), incoming_.count),
                                 std::move(incoming_.first), std::move(incoming_.last));
   incoming_ = Incoming{};
+  undelivered_ = false;
   return message;
 }
 
@@ -346,6 +400,15 @@ void MessageStream::endReading(std::string reason, bool violation) {
 kj::Promise<void> MessageStream::writeMessage(kj::ArrayPtr<const int> fds,
                                               kj::ArrayPtr<const Segment> segments) {
   KJ_REQUIRE(fds.size() == 0, "file descriptors are not passed");
+  const uint64_t begin = queued_total_;
+  const uint64_t end = post({segments.begin(), segments.size()});
+  const bool referenced = end - begin > kCopyBytesMax;
+  const bool must_wait = referenced ? end > sent_total_ : unsentBytes() > kUnsentBytesMax;
+  if (!must_wait) return kj::READY_NOW;
+  return kj::newAdaptedPromise<void, WriteAdapter>(*this, begin, end);
+}
+
+uint64_t MessageStream::post(std::span<const Segment> segments) {
   KJ_REQUIRE(segments.size() > 0 && segments.size() <= kMessageSegmentsMax, segments.size());
   std::array<uint32_t, kMessageSegmentsMax + 2> table{};
   table[0] = static_cast<uint32_t>(segments.size() - 1);
@@ -354,15 +417,15 @@ kj::Promise<void> MessageStream::writeMessage(kj::ArrayPtr<const int> fds,
     table[i + 1] = static_cast<uint32_t>(segments[i].size());
     body += segments[i].size() * kWord;
   }
-  const uint64_t begin = queued_total_;
-  const uint64_t end = begin + (segments.size() / 2 + 1) * kWord + body;
-  const bool copy_all = body <= kCopyBytesMax;
+  const size_t frame = (segments.size() / 2 + 1) * kWord;
+  const uint64_t end = queued_total_ + frame + body;
+  const bool copy_all = frame + body <= kCopyBytesMax;
   for (auto& attachment : attachments_) {
     for (auto segment : segments) {
       if (attachment.end == 0 && attachment.segment == segment.begin()) attachment.end = end;
     }
   }
-  appendCopy(table.data(), (segments.size() / 2 + 1) * kWord);
+  appendCopy(table.data(), frame);
   for (auto segment : segments) {
     const size_t bytes = segment.size() * kWord;
     if (copy_all || bytes <= kCopySegmentMax) {
@@ -373,9 +436,26 @@ kj::Promise<void> MessageStream::writeMessage(kj::ArrayPtr<const int> fds,
   }
   if (!copy_all || unsentBytes() >= kBlockBytes) sendSome();
   settleWritten();
-  const bool must_wait = copy_all ? unsentBytes() > kUnsentBytesMax : end > sent_total_;
-  if (!must_wait) return kj::READY_NOW;
-  return kj::newAdaptedPromise<void, WriteAdapter>(*this, begin, end);
+  holdInput();
+  return end;
+}
+
+uint64_t MessageStream::post(std::span<const Segment> segments, kj::Own<void> owner) {
+  const uint64_t end = post(segments);
+  if (end > sent_total_) attachments_.push_back({nullptr, end, kj::mv(owner)});
+  return end;
+}
+
+void MessageStream::holdInput() {
+  if (options_.output_bytes_max == 0) return;
+  const bool hold = unsentBytes() > options_.output_bytes_max;
+  if (hold == held_by_output_) return;
+  held_by_output_ = hold;
+  if (hold) {
+    pause();
+  } else {
+    resume();
+  }
 }
 
 kj::Promise<void> MessageStream::writeMessages(kj::ArrayPtr<kj::ArrayPtr<const Segment>> messages) {
@@ -426,6 +506,7 @@ bool MessageStream::flushOutput() {
   }
   sendSome();
   settleWritten();
+  holdInput();
   updateInterest();
   return std::exchange(told_writers_, false);
 }
@@ -497,6 +578,7 @@ void MessageStream::settleWritten() {
 void MessageStream::abandonOutput() {
   write_failed_ = true;
   dropOutput();
+  holdInput();  // what has arrived is still to be read, and then the end
   channel_.shutdownBoth();
 }
 

@@ -33,6 +33,9 @@ struct StreamOptions {
   size_t message_bytes_max = kMessageBytesMax;
   size_t window_bytes = kStreamWindowBytes;  // what Cap'n Proto lets streaming calls have in flight
   size_t pool_bytes_max = 2u << 20;
+  // While more output waits, no message is taken or delivered: a peer that does not read is not
+  // served. 0: no limit.
+  size_t output_bytes_max = 0;
 };
 
 // Decides where the last segment of an incoming message goes.
@@ -46,6 +49,23 @@ class PlacementHook {
 
  protected:
   ~PlacementHook() = default;
+};
+
+// The memory of a received message. Not for several threads at once.
+struct MessageMemory {
+  ReceiveBuffer first, last;
+};
+
+// Takes messages out of the stream before they get to whoever reads it.
+class MessageTaker {
+ public:
+  // `segments` are a whole message, which nobody has checked. Returns false to leave it to the
+  // reader. `memory` holds the segments: who needs them longer than this call moves it away. Must
+  // not throw, and must not destroy the stream.
+  virtual bool take(std::span<const Segment> segments, MessageMemory& memory) = 0;
+
+ protected:
+  ~MessageTaker() = default;
 };
 
 // Smaller last segments are never placed.
@@ -75,6 +95,19 @@ class MessageStream final : public capnp::MessageStream, public OutputFlusher {
   // was read stays buffered.
   void readReady();
   bool flushOutput() override;
+
+  // What `taker` takes never gets to the reader; null ends it.
+  void setTaker(MessageTaker* taker);
+  // Stops reading, and what has arrived waits, until it is resumed. Pauses are counted.
+  void pause();
+  void resume();
+
+  // Sends a message as writeMessage does. Returns a position: segments that are too large to be
+  // copied must stay as they are until sentTotal() has reached it.
+  uint64_t post(std::span<const Segment> segments);
+  // The same for segments that `owner` keeps as long as they are needed.
+  uint64_t post(std::span<const Segment> segments, kj::Own<void> owner);
+  uint64_t sentTotal() const { return sent_total_; }
 
   // `owner` goes when the message that contains a segment starting at `segment` is written, or
   // never will be. Call before the message is sent.
@@ -142,6 +175,10 @@ class MessageStream final : public capnp::MessageStream, public OutputFlusher {
 
   // Reading.
   bool consumeBuffered();
+  bool nextForReader();
+  bool takeMessage();
+  void deliver();
+  void consume();
   bool takeHeader();
   bool takeTable();
   bool fillDone();
@@ -160,9 +197,11 @@ class MessageStream final : public capnp::MessageStream, public OutputFlusher {
   void sendSome();
   void consumeSent(size_t bytes);
   void settleWritten();
+  void holdInput();
   void dropOutput();
   void cancelWrite(uint64_t begin, uint64_t end);
-  bool wantsRead() const { return reader_ != nullptr && !ended_; }
+  bool mayConsume() const { return (reader_ != nullptr || taker_ != nullptr) && pauses_ == 0; }
+  bool wantsRead() const { return mayConsume() && !ended_ && !undelivered_; }
   void updateInterest();
 
   OutputFlushers& flushers_;
@@ -178,6 +217,12 @@ class MessageStream final : public capnp::MessageStream, public OutputFlusher {
   Incoming incoming_;
   capnp::ReaderOptions reader_options_;
   ReadAdapter* reader_ = nullptr;
+  MessageTaker* taker_ = nullptr;
+  bool undelivered_ = false;  // incoming_ is whole, and for a reader that is not there yet
+  unsigned pauses_ = 0;
+  bool held_by_output_ = false;
+  bool consume_again_ = false, consumes_ = false;  // after a pause; consumes_: inside consume()
+  kj::Promise<void> consuming_ = nullptr;
   bool ended_ = false, violated_ = false;
   std::string end_reason_;
 

@@ -62,6 +62,12 @@ StreamOptions controlStreamOptions() {
   return StreamOptions{};
 }
 
+StreamOptions controlStreamOptionsOfServer() {
+  StreamOptions options;
+  options.output_bytes_max = kUntakenOutputBytesMax;
+  return options;
+}
+
 StreamOptions bulkStreamOptions() {
   StreamOptions options;
   options.read_ahead_bytes = 1024;

@@ -49,6 +49,7 @@ class RpcLink {
 // Bulk messages carry their data in a segment of its own, which is read straight to its place: a
 // small read-ahead keeps that data out of the buffer.
 StreamOptions controlStreamOptions();
+StreamOptions controlStreamOptionsOfServer();
 StreamOptions bulkStreamOptions();
 
 }  // namespace farwarp::wire

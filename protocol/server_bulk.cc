@@ -71,6 +71,11 @@ class BulkService final : public rpc::Bulk::Server {
     return gate_->open().takePut(context.getParams());
   }
 
+  kj::Promise<void> share(ShareContext context) override {
+    context.getResults().setRefusal(gate_->open().share());
+    return kj::READY_NOW;
+  }
+
   kj::Promise<void> get(GetContext context) override {
     auto& impl = gate_->open();
     const auto params = context.getParams();

@@ -86,6 +86,16 @@ class PendingReply final : public CallReply {
   bool answered_ = false;
 };
 
+// A submit that came through the RPC system.
+class PendingSubmit final : public BatchLease {
+ public:
+  explicit PendingSubmit(kj::Own<kj::PromiseFulfiller<void>> done) : done_(kj::mv(done)) {}
+  ~PendingSubmit() noexcept(false) override { done_->fulfill(); }
+
+ private:
+  kj::Own<kj::PromiseFulfiller<void>> done_;
+};
+
 class SessionService final : public rpc::Session::Server {
  public:
   explicit SessionService(std::shared_ptr<Gate> gate) : gate_(std::move(gate)) {}
@@ -95,7 +105,9 @@ class SessionService final : public rpc::Session::Server {
     const auto params = context.getParams();
     const auto batch = bytesOf(params.getBatch());
     impl.takeSeq(params.getSeq(), batch.size());
-    return impl.handler.submit(params.getSeq(), batch);
+    auto paf = kj::newPromiseAndFulfiller<void>();
+    impl.handler.submit(params.getSeq(), batch, kj::heap<PendingSubmit>(kj::mv(paf.fulfiller)));
+    return kj::mv(paf.promise);
   }
 
   kj::Promise<void> call(CallContext context) override {
@@ -103,11 +115,7 @@ class SessionService final : public rpc::Session::Server {
     const auto params = context.getParams();
     const auto batch = bytesOf(params.getBatch());
     impl.takeSeq(params.getSeq(), batch.size());
-    if (impl.outstanding_calls >= kOutstandingCallsMax) {
-      kj::throwFatalException(impl.violate("The client waits for more than " +
-                                           std::to_string(kOutstandingCallsMax) +
-                                           " calls at once, which is the limit."));
-    }
+    impl.checkOutstanding();
     auto paf = kj::newPromiseAndFulfiller<void>();
     impl.handler.call(params.getSeq(), batch,
                       kj::heap<PendingReply>(gate_, context, kj::mv(paf.fulfiller)));
@@ -203,7 +211,7 @@ class GpudService final : public rpc::Gpud::Server {
 
 }  // namespace
 
-ServerConnection::Impl& ServerConnection::Impl::Gate::open() const {
+ServerConnection::Impl& ServerGate::open() const {
   if (impl == nullptr) kj::throwFatalException(KJ_EXCEPTION(DISCONNECTED, "The connection ended."));
   if (impl->over) kj::throwFatalException(endedException(impl->end_reason));
   return *impl;
@@ -224,8 +232,10 @@ ServerConnection::Impl::Impl(UvEventPort& port, int fd, ConnectionKind kind,
       options.tls != nullptr ? options.tls->accept(fd) : std::make_unique<SocketChannel>(fd);
   KJ_REQUIRE(channel != nullptr, "there is no memory for TLS");
   link.emplace(port.flushers(), std::move(channel), control ? nullptr : this,
-               control ? controlStreamOptions() : bulkStreamOptions(),
+               control ? controlStreamOptionsOfServer() : bulkStreamOptions(),
                capnp::Capability::Client(kj::heap<GpudService>(gate)));
+  link->stream().setTaker(this);
+  link->channel().keepDescriptor(!control);
   link->onGone([this] { linkGone(); });
   watch.emplace(port.uvLoop(), fd, link->stream());
   if (options.greeting_timeout_ms > 0) limitGreeting(port.uvLoop(), options.greeting_timeout_ms);
@@ -258,6 +268,7 @@ ServerConnection::Impl::~Impl() noexcept(false) {
   stopGreetingTimer();
   ending = nullptr;
   callbacks = nullptr;
+  link->stream().setTaker(nullptr);
   link->stream().flushOutput();
   link->onGone(nullptr);
   watch.reset();
@@ -281,6 +292,13 @@ void ServerConnection::Impl::takeSeq(uint64_t seq, size_t batch_bytes) {
                                     std::to_string(kBatchBytesMax) + "."));
   }
   ++next_seq;
+}
+
+void ServerConnection::Impl::checkOutstanding() {
+  if (outstanding_calls < kOutstandingCallsMax) return;
+  kj::throwFatalException(violate("The client waits for more than " +
+                                  std::to_string(kOutstandingCallsMax) +
+                                  " calls at once, which is the limit."));
 }
 
 kj::Exception ServerConnection::Impl::violate(const std::string& reason) {
@@ -347,21 +365,9 @@ bool ServerConnection::sendOutput(bool to_stderr, std::span<const std::byte> tex
   if (impl_->over || impl_->unacknowledged_output_bytes + text.size() > kOutputBytesMax) {
     return false;
   }
-  KJ_IF_MAYBE (client, impl_->callbacks) {
-    impl_->unacknowledged_output_bytes += text.size();
-    auto request = client->outputRequest();
-    request.setText(
-        capnp::Data::Reader(reinterpret_cast<const kj::byte*>(text.data()), text.size()));
-    request.setToStderr(to_stderr);
-    auto acknowledge = [gate = impl_->gate, bytes = text.size()] {
-      if (gate->impl == nullptr) return;
-      gate->impl->unacknowledged_output_bytes -= bytes;
-      if (gate->impl->output_acknowledged) gate->impl->output_acknowledged();
-    };
-    request.send().ignoreResult().then(kj::mv(acknowledge)).detach([](kj::Exception&&) {});
-    return true;
-  }
-  return false;
+  if (!impl_->callbacks_export) return false;
+  impl_->postOutput(to_stderr, text);
+  return true;
 }
 
 size_t ServerConnection::unacknowledgedOutputBytes() const {
@@ -395,10 +401,10 @@ bool ServerConnection::isStranger() const {
 }
 
 uint64_t ServerConnection::bytesReceived() const {
-  return impl_->link->channel().bytesRead();
+  return impl_->link->channel().bytesRead() + impl_->shared_bytes_in;
 }
 uint64_t ServerConnection::bytesSent() const {
-  return impl_->link->channel().bytesWritten();
+  return impl_->link->channel().bytesWritten() + impl_->shared_bytes_out;
 }
 
 }  // namespace farwarp::wire

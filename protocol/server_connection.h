@@ -19,6 +19,7 @@
 #include "protocol/hello.h"
 #include "protocol/kernel_timeline.h"
 #include "protocol/limits.h"
+#include "protocol/shared_region.h"
 #include "protocol/uv_event_port.h"
 
 namespace farwarp::wire {
@@ -40,6 +41,21 @@ class CallReply {
   virtual void fail(const std::string& reason) = 0;
 };
 
+// Keeps the batch of a submit valid. The next batch comes when it is destroyed.
+class BatchLease {
+ public:
+  virtual ~BatchLease() noexcept(false) = default;
+};
+
+// The answer to one getShared. Destroying it unanswered leaves the bytes to the socket.
+class SharedReply {
+ public:
+  virtual ~SharedReply() noexcept(false) = default;
+  // They lie at `place` in the part for downloads, until takenShared(place).
+  virtual void at(uint32_t place) = 0;
+  virtual void fail(const std::string& reason) = 0;
+};
+
 // Bytes for one bulk get. `owner` is kept until they are on the wire.
 struct GetResult {
   std::span<const std::byte> bytes;
@@ -54,10 +70,11 @@ class SessionHandler {
   virtual bool hello(const ClientHello& client, ServerHello& server, std::string& refusal) = 0;
 
   // Batches in the order of their sequence numbers, without gaps, submits and calls together.
-  // `batch` is 8-aligned and stays valid until the returned promise resolves, or `reply` is
-  // answered or destroyed. The next batch may come before that of a call is answered, but waits for
-  // the promise of a submit.
-  virtual kj::Promise<void> submit(uint64_t seq, std::span<const std::byte> batch) = 0;
+  // `batch` is 8-aligned and stays valid until `lease` is destroyed, or `reply` is answered or
+  // destroyed. The next batch may come before that of a call is answered, but waits for the lease
+  // of a submit. Must not throw, and must not destroy the connection.
+  virtual void submit(uint64_t seq, std::span<const std::byte> batch,
+                      kj::Own<BatchLease> lease) = 0;
   virtual void call(uint64_t seq, std::span<const std::byte> batch, kj::Own<CallReply> reply) = 0;
 
   virtual SessionStats stats() = 0;
@@ -83,6 +100,30 @@ class SessionHandler {
   // Bytes [offset, offset + length) of a download, as soon as they are there. A rejected promise
   // fails the client's get.
   virtual kj::Promise<GetResult> get(uint64_t transfer, uint64_t offset, uint32_t length) = 0;
+
+  // Memory that client and worker share (shared_region.h). The handler keeps it as long as anything
+  // may use it. False refuses it.
+  virtual bool shareMemory(SharedRegion region) {
+    (void)region;
+    return false;
+  }
+  // Bytes of an upload, in shared memory: they stay until `lease` is destroyed, but the client may
+  // change them. False refuses the chunk and ends the connection, as destinationFor does.
+  virtual bool putShared(uint64_t transfer, uint64_t offset, std::span<std::byte> bytes,
+                         kj::Own<BatchLease> lease) {
+    (void)transfer, (void)offset, (void)bytes, (void)lease;
+    return false;
+  }
+  // As get, into shared memory.
+  virtual void getShared(uint64_t transfer, uint64_t offset, uint32_t length,
+                         kj::Own<SharedReply> reply) {
+    (void)transfer, (void)offset, (void)length, (void)reply;
+  }
+  // The client has taken what a SharedReply put there. False: nothing was.
+  virtual bool takenShared(uint32_t place) {
+    (void)place;
+    return false;
+  }
 
   // The client ended the session in good order; nothing more comes from it.
   virtual void closeRequested() {}

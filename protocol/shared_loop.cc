@@ -55,7 +55,7 @@ void SharedLoop::setStream(MessageStream* stream, int fd) {
   fd_ = fd;
 }
 
-void SharedLoop::run(Lock& lock, const std::function<void()>& work) {
+void SharedLoop::run(Lock& lock, Work work) {
   (void)lock;
   std::optional<kj::WaitScope> scope;
   try {
@@ -102,18 +102,15 @@ void SharedLoop::tick(Lock& lock) {
   if (poll(&entry, 1, 0) > 0) readTurn(lock);
 }
 
-bool SharedLoop::waitUntil(Lock& lock, const std::function<bool()>& done, For what,
-                           Deadline deadline) {
+bool SharedLoop::waitUntil(Lock& lock, Condition done, For what, Deadline deadline) {
   if (done()) return true;
-  Waiter self;
-  self.done = &done;
-  self.needs_input = what == For::input;
+  Waiter self{done, what == For::input};
   waiters_.push_back(&self);
   if (leaderMustLookAgain()) kickLeader();
   while (!done()) {
     if (deadline && Clock::now() >= *deadline) break;
     if (leader_ == nullptr) {
-      lead(lock, self, done, deadline);
+      lead(lock, self, deadline);
       continue;
     }
     self.woken = false;
@@ -123,7 +120,7 @@ bool SharedLoop::waitUntil(Lock& lock, const std::function<bool()>& done, For wh
       self.wake.wait(lock, [&] { return self.woken; });
     }
   }
-  waiters_.remove(&self);
+  std::erase(waiters_, &self);
   // Somebody must read for those who still wait.
   if (leader_ == nullptr && !waiters_.empty()) {
     waiters_.front()->woken = true;
@@ -132,11 +129,10 @@ bool SharedLoop::waitUntil(Lock& lock, const std::function<bool()>& done, For wh
   return done();
 }
 
-void SharedLoop::lead(Lock& lock, Waiter& self, const std::function<bool()>& done,
-                      Deadline deadline) {
+void SharedLoop::lead(Lock& lock, Waiter& self, Deadline deadline) {
   leader_ = &self;
   self.leads = true;
-  while (!done() && !(deadline && Clock::now() >= *deadline)) {
+  while (!self.done() && !(deadline && Clock::now() >= *deadline)) {
     if (stream_ == nullptr) break;
     pollUnlocked(lock, deadline);
     readTurn(lock);
@@ -181,7 +177,7 @@ void SharedLoop::pollUnlocked(Lock& lock, Deadline deadline) {
 
 void SharedLoop::wakeFinished() {
   for (Waiter* waiter : waiters_) {
-    if (waiter->woken || !(*waiter->done)()) continue;
+    if (waiter->woken || !waiter->done()) continue;
     if (waiter->leads) {
       if (leader_polls_) kickLeader();
     } else {
@@ -199,7 +195,7 @@ void SharedLoop::kickLeader() {
   }
 }
 
-void SharedLoop::runOnHelper(const std::function<void()>& work) {
+void SharedLoop::runOnHelper(Work work) {
   Lock guard(helper_mutex_);
   if (!helper_.joinable()) {
     // The program's signals are not for our thread.

@@ -14,17 +14,36 @@
 #include <chrono>
 #include <condition_variable>
 #include <functional>
-#include <list>
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <vector>
 
 #include "protocol/message_stream.h"
 
 namespace farwarp::wire {
 
+// A callable that is not kept.
+template <typename>
+class FunctionRef;
+template <typename Result>
+class FunctionRef<Result()> {
+ public:
+  template <typename Function>
+  FunctionRef(const Function& function)  // NOLINT: callables convert
+      : object_(&function),
+        call_([](const void* object) { return (*static_cast<const Function*>(object))(); }) {}
+  Result operator()() const { return call_(object_); }
+
+ private:
+  const void* object_;
+  Result (*call_)(const void*);
+};
+
 class SharedLoop {
  public:
+  using Work = FunctionRef<void()>;
+  using Condition = FunctionRef<bool()>;
   using Lock = std::unique_lock<std::mutex>;
   using Clock = std::chrono::steady_clock;
   using Deadline = std::optional<Clock::time_point>;
@@ -46,14 +65,13 @@ class SharedLoop {
   // Runs `work` inside the loop and turns the loop until nothing is left to do. When the calling
   // thread is inside another event loop of the same Cap'n Proto library, a helper thread does it.
   // `work` must not throw.
-  void run(Lock& lock, const std::function<void()>& work);
+  void run(Lock& lock, Work work);
 
   // Waits until `done` holds (it is asked under the lock). False at the deadline. A wait for
   // `output` ends by what is written; it does not wake up for each message that comes meanwhile,
   // and reads only for others and when the peer has said its last word.
   enum class For { input, output };
-  bool waitUntil(Lock& lock, const std::function<bool()>& done, For what = For::input,
-                 Deadline deadline = {});
+  bool waitUntil(Lock& lock, Condition done, For what = For::input, Deadline deadline = {});
 
   // Reads what came if nobody else does; never sleeps.
   void tick(Lock& lock);
@@ -74,21 +92,21 @@ class SharedLoop {
   };
 
   struct Waiter {
-    const std::function<bool()>* done;
+    Condition done;
     bool needs_input;
-    std::condition_variable wake;
+    std::condition_variable wake{};
     bool leads = false;
     bool woken = false;
   };
 
-  void lead(Lock& lock, Waiter& self, const std::function<bool()>& done, Deadline deadline);
+  void lead(Lock& lock, Waiter& self, Deadline deadline);
   void pollUnlocked(Lock& lock, Deadline deadline);
   bool leaderMustLookAgain() const;
   bool anyoneNeedsInput() const;
   void readTurn(Lock& lock);
   void wakeFinished();
   void kickLeader();
-  void runOnHelper(const std::function<void()>& work);
+  void runOnHelper(Work work);
   void helperMain();
 
   std::mutex mutex_;
@@ -99,7 +117,7 @@ class SharedLoop {
   const int wake_fd_;
   const int spin_us_;
   std::function<void()> on_turn_;
-  std::list<Waiter*> waiters_;
+  std::vector<Waiter*> waiters_;
   Waiter* leader_ = nullptr;
   bool leader_polls_ = false, leader_polls_read_ = false, leader_polls_write_ = false;
   bool leader_kicked_ = false;
@@ -108,7 +126,7 @@ class SharedLoop {
   std::mutex helper_mutex_;
   std::condition_variable helper_wake_;
   std::thread helper_;
-  const std::function<void()>* helper_work_ = nullptr;
+  const Work* helper_work_ = nullptr;
   bool helper_stop_ = false;
 };
 

@@ -1,4 +1,5 @@
 // Kernel times from a device that stamps each kernel's first and last instant itself.
+#include <atomic>
 #include <map>
 #include <mutex>
 
@@ -34,18 +35,16 @@ class StampMeter final : public KernelMeter {
 
   MeterMethod method() const override { return MeterMethod::device_stamps; }
 
-  void beforeLaunch(CUcontext, CUdevice, CUstream, const char*) override {
-    std::lock_guard lock(mutex_);
-    ++issued_;
-  }
+  void beforeLaunch(CUcontext, CUdevice, CUstream, const char*) override { issued_.fetch_add(1); }
 
   void afterLaunch(CUresult result) override {
     if (result == CUDA_SUCCESS) {
-      totals_.launches.fetch_add(1, std::memory_order_relaxed);
+      // Written by the issuing thread alone.
+      totals_.launches.store(totals_.launches.load(std::memory_order_relaxed) + 1,
+                             std::memory_order_relaxed);
       return;
     }
-    std::lock_guard lock(mutex_);
-    --issued_;
+    issued_.fetch_sub(1);
   }
 
   void poll() override {}
@@ -70,7 +69,7 @@ class StampMeter final : public KernelMeter {
     totals_.kernel_ns.fetch_add(record.end_ns - record.start_ns, std::memory_order_relaxed);
     totals_.busy_ns.fetch_add(busy.totalNs() - busy_before, std::memory_order_relaxed);
     // With nothing in flight, every kernel to come starts after all of these ended.
-    if (recorded_ >= issued_) {
+    if (recorded_ >= issued_.load()) {
       for (auto& [device, intervals] : busy_) intervals.settleAll();
     }
   }
@@ -78,9 +77,10 @@ class StampMeter final : public KernelMeter {
   KernelTotals totals_;
   const KernelRecordsTable* table_ = nullptr;
 
+  std::atomic<uint64_t> issued_{0};  // launches, before their records can come
+
   std::mutex mutex_;  // guards what follows; no other lock is taken under it
   std::map<uint32_t, IntervalUnion> busy_;
-  uint64_t issued_ = 0;
   uint64_t recorded_ = 0;
 };
 

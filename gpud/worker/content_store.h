@@ -3,7 +3,7 @@
 //
 // A file's name is the digest of what is in it, computed here from the bytes that came, and checked
 // again whenever the file is read. So nobody can make a name mean other bytes. Who knows a digest
-// can have the bytes; see docs/adr/0019 for why that is all right.
+// can have the bytes; see docs/adr/0021 for why that is all right.
 #pragma once
 
 #include <cstddef>

@@ -19,8 +19,14 @@ void Contexts::use(CUcontext context) {
 }
 
 CUdevice Contexts::currentDevice() {
+  if (current_ == asked_context_ && current_ != nullptr) return asked_device_;
+  asked_context_ = nullptr;
   const auto it = devices_.find(current_);
-  if (it != devices_.end()) return it->second;
+  if (it != devices_.end()) {
+    asked_context_ = current_;
+    asked_device_ = it->second;
+    return it->second;
+  }
   CUdevice device = 0;
   if (driver_.cuCtxGetDevice(&device) == CUDA_SUCCESS) devices_[current_] = device;
   return device;
@@ -90,6 +96,7 @@ void Contexts::announceEnd(uint64_t id, CUcontext context) {
   });
   waits_.contextEnds(context);
   devices_.erase(context);
+  asked_context_ = nullptr;
   use(before == context ? nullptr : before);
 }
 

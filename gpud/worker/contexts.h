@@ -73,6 +73,8 @@ class Contexts {
   CUcontext current_ = nullptr;
   uint64_t current_id_ = 0;
   std::unordered_map<CUcontext, CUdevice> devices_;
+  CUcontext asked_context_ = nullptr;  // whose device currentDevice() gave last
+  CUdevice asked_device_ = 0;
   std::map<std::pair<CUcontext, uint32_t>, CUstream> thread_streams_;
   std::vector<Copy> copies_;  // not known to be done; at most one per stream
   std::vector<Listener> listeners_;

@@ -29,9 +29,18 @@ bool Downloads::mayStart(uint64_t transfer, uint64_t bytes) const {
          pending_count_ < wire::kPendingTransfersMax;
 }
 
-CUresult Downloads::issueChunk(Download& download) {
+void Downloads::Fetch::fail(kj::Exception&& reason) {
+  if (reply.get() != nullptr) {
+    reply->fail(reason.getDescription().cStr());
+  } else {
+    fulfiller->reject(kj::mv(reason));
+  }
+}
+
+CUresult Downloads::issueChunk(Download& download, Into into) {
   Chunk chunk;
-  chunk.buffer = pool_.take(download.context);
+  if (into == Into::any) chunk.buffer = pool_.takeShared(download.context);
+  if (chunk.buffer == nullptr) chunk.buffer = pool_.take(download.context);
   if (chunk.buffer == nullptr) return CUDA_ERROR_OUT_OF_MEMORY;
   chunk.length = static_cast<uint32_t>(
       std::min<uint64_t>(kStagingBufferBytes, download.bytes - download.issued));
@@ -61,7 +70,7 @@ CUresult Downloads::startWaited(uint64_t transfer, const DeviceBox& source, CUst
   download->bytes = source.bytes();
   download->stream = stream;
   download->context = contexts_.current();
-  if (CUresult r = issueChunk(*download); r != CUDA_SUCCESS) return r;
+  if (CUresult r = issueChunk(*download, Into::any); r != CUDA_SUCCESS) return r;
   download->started = std::move(started);
   downloads_.emplace(transfer, download);
   refill(download);
@@ -78,7 +87,8 @@ CUresult Downloads::startAsync(uint64_t transfer, const DeviceBox& source, CUstr
   download->context = contexts_.current();
   downloads_.emplace(transfer, download);
   while (download->issued < download->bytes) {
-    if (CUresult r = issueChunk(*download); r != CUDA_SUCCESS) {
+    // Nobody is about to fetch it: shared memory is for those that are.
+    if (CUresult r = issueChunk(*download, Into::pool); r != CUDA_SUCCESS) {
       // What was issued is written to buffers that come back when the stream has passed.
       for (auto& [index, chunk] : download->chunks) {
         pool_.giveAfter(download->context, stream, chunk.buffer);
@@ -99,11 +109,12 @@ void Downloads::refill(const DownloadPtr& download) {
   while (download->failure == CUDA_SUCCESS && download->issued < download->bytes) {
     const bool first_in_window = download->chunks.empty();
     if (!first_in_window &&
-        download->chunks.size() * kStagingBufferBytes >= limits_.window_bytes_max) {
+        (download->chunks.size() * kStagingBufferBytes >= limits_.window_bytes_max ||
+         pool_.sharedIsFull())) {
       break;
     }
     contexts_.use(download->context);
-    const CUresult result = issueChunk(*download);
+    const CUresult result = issueChunk(*download, Into::any);
     // With chunks in flight there is another chance when one was fetched.
     if (result == CUDA_ERROR_OUT_OF_MEMORY && !first_in_window) break;
     if (result != CUDA_SUCCESS) fail(download, result);
@@ -179,9 +190,59 @@ kj::Promise<wire::GetResult> Downloads::get(uint64_t transfer, uint64_t offset, 
                         static_cast<int>(download->failure));
   }
   auto fetch = kj::newPromiseAndFulfiller<wire::GetResult>();
-  download->fetches.push_back({offset, length, kj::mv(fetch.fulfiller)});
+  download->fetches.push_back({offset, length, kj::mv(fetch.fulfiller), {}});
   serveFetches(download);
   return kj::mv(fetch.promise);
+}
+
+void Downloads::getShared(uint64_t transfer, uint64_t offset, uint32_t length,
+                          kj::Own<wire::SharedReply> reply) {
+  const auto found = downloads_.find(transfer);
+  if (found == downloads_.end()) return reply->fail("The transfer is not there.");
+  const DownloadPtr download = found->second;
+  if (offset % kStagingBufferBytes != 0 || length > kStagingBufferBytes ||
+      offset > download->bytes || length > download->bytes - offset) {
+    return reply->fail("The range is not a chunk of the transfer.");
+  }
+  if (download->failure != CUDA_SUCCESS) return reply->fail("The copy from the device failed.");
+  download->fetches.push_back({offset, length, {}, kj::mv(reply)});
+  serveFetches(download);
+}
+
+// The chunk is there, and the fetch is for shared memory. Without room there the reply is dropped,
+// which tells the client to fetch over the socket.
+void Downloads::lend(const DownloadPtr& download, uint64_t index, Fetch& fetch) {
+  Chunk& chunk = download->chunks.at(index);
+  Lent lent{download->id, index, fetch.length, chunk.buffer};
+  const bool is_shared = pool_.placeOf(chunk.buffer).has_value();
+  if (!is_shared) {
+    lent.buffer = pool_.takeShared(nullptr);
+    if (lent.buffer == nullptr) return;
+    std::memcpy(lent.buffer, chunk.buffer, fetch.length);
+    lent.transfer = 0;
+  }
+  const uint32_t place = *pool_.placeOf(lent.buffer);
+  auto reply = kj::mv(fetch.reply);
+  chunk.lent = is_shared;
+  bytes_served_ += fetch.length;
+  lent_.emplace(place, lent);
+  reply->at(place);
+  if (!is_shared) served(download->id, index, fetch.length);
+}
+
+bool Downloads::takenShared(uint32_t place) {
+  const auto found = lent_.find(place);
+  if (found == lent_.end()) return false;
+  const Lent lent = found->second;
+  lent_.erase(found);
+  const auto download = downloads_.find(lent.transfer);
+  if (download == downloads_.end() || !download->second->chunks.contains(lent.index)) {
+    pool_.give(lent.buffer);
+  } else {
+    download->second->chunks.at(lent.index).lent = false;
+    served(lent.transfer, lent.index, lent.length);
+  }
+  return true;
 }
 
 void Downloads::serveFetches(const DownloadPtr& download) {
@@ -199,8 +260,12 @@ bool Downloads::serve(const DownloadPtr& download, Fetch& fetch) {
     const auto chunk = download->chunks.find(index);
     if (chunk == download->chunks.end()) {
       if (index * kStagingBufferBytes >= download->issued) return false;  // comes with a refill
-      fetch.fulfiller->reject(
+      fetch.fail(
           KJ_EXCEPTION(FAILED, "These bytes of the transfer were fetched already.", download->id));
+      return true;
+    }
+    if (chunk->second.lent) {
+      fetch.fail(KJ_EXCEPTION(FAILED, "These bytes of the transfer are being fetched already."));
       return true;
     }
     if (!chunk->second.ready) {
@@ -209,6 +274,11 @@ bool Downloads::serve(const DownloadPtr& download, Fetch& fetch) {
       const auto now = download->chunks.find(index);
       if (now == download->chunks.end() || !now->second.ready) return false;
     }
+  }
+  if (fetch.reply.get() != nullptr) {
+    lend(download, first, fetch);
+    fetch.reply = nullptr;
+    return true;
   }
   const uint64_t within = fetch.offset % kStagingBufferBytes;
   bytes_served_ += fetch.length;
@@ -257,15 +327,16 @@ void Downloads::fail(const DownloadPtr& download, CUresult result) {
   download->failure = result;
   for (auto& [index, chunk] : download->chunks) {
     // Not ready: a broken context's device may still write to the buffer, so it is not used again.
-    if (chunk.ready && chunk.served == 0) pool_.give(chunk.buffer);
+    // What is lent comes back when the client has taken it.
+    if (chunk.ready && chunk.served == 0 && !chunk.lent) pool_.give(chunk.buffer);
   }
   download->chunks.clear();
   downloads_.erase(download->id);
   std::vector<Fetch> fetches = std::move(download->fetches);
   download->fetches.clear();
   for (Fetch& fetch : fetches) {
-    fetch.fulfiller->reject(KJ_EXCEPTION(FAILED, "The copy from the device failed.", download->id,
-                                         static_cast<int>(result)));
+    fetch.fail(KJ_EXCEPTION(FAILED, "The copy from the device failed.", download->id,
+                            static_cast<int>(result)));
   }
   if (!download->started) return;
   const auto started = std::move(download->started);

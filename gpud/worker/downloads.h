@@ -56,6 +56,12 @@ class Downloads {
   // Serves one fetch as soon as its bytes are there.
   kj::Promise<wire::GetResult> get(uint64_t transfer, uint64_t offset, uint32_t length);
 
+  // The same into memory that is shared with the client, where there is room.
+  void getShared(uint64_t transfer, uint64_t offset, uint32_t length,
+                 kj::Own<wire::SharedReply> reply);
+  // The client has taken what lay at a place there. False: nothing did.
+  bool takenShared(uint32_t place);
+
   // The context is idle and about to go.
   void contextEnds(CUcontext context);
 
@@ -70,11 +76,23 @@ class Downloads {
     uint32_t served = 0;
     bool ready = false;
     bool awaited = false;
+    bool lent = false;  // to the client, in shared memory
   };
+  // One of the two takes the answer.
   struct Fetch {
     uint64_t offset;
     uint32_t length;
     kj::Own<kj::PromiseFulfiller<wire::GetResult>> fulfiller;
+    kj::Own<wire::SharedReply> reply;
+
+    void fail(kj::Exception&& reason);
+  };
+  // Shared memory that the client reads.
+  struct Lent {
+    uint64_t transfer;  // 0: a copy of a chunk that is gone
+    uint64_t index;
+    uint32_t length;
+    StagingBuffer buffer;
   };
   struct Download {
     uint64_t id = 0;
@@ -91,12 +109,14 @@ class Downloads {
   using DownloadPtr = std::shared_ptr<Download>;
   class Served;
 
-  [[nodiscard]] CUresult issueChunk(Download& download);
+  enum class Into { any, pool };
+  [[nodiscard]] CUresult issueChunk(Download& download, Into into);
   void refill(const DownloadPtr& download);
   void await(const DownloadPtr& download, uint64_t index);
   void chunkReady(const DownloadPtr& download, uint64_t index, CUresult result);
   void serveFetches(const DownloadPtr& download);
   bool serve(const DownloadPtr& download, Fetch& fetch);
+  void lend(const DownloadPtr& download, uint64_t index, Fetch& fetch);
   void served(uint64_t transfer, uint64_t index, uint32_t length);
   void fail(const DownloadPtr& download, CUresult result);
 
@@ -107,6 +127,7 @@ class Downloads {
   const Limits limits_;
   uint64_t bytes_served_ = 0;
   std::unordered_map<uint64_t, DownloadPtr> downloads_;
+  std::map<uint32_t, Lent> lent_;                     // by place
   std::map<CUstream, std::deque<uint64_t>> pending_;  // async transfers not yet told, in order
   size_t pending_count_ = 0;
   std::vector<uint64_t> completed_;  // known complete, to be told with every reply until fetched

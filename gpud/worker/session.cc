@@ -261,6 +261,27 @@ kj::Promise<wire::GetResult> Session::get(uint64_t transfer, uint64_t offset, ui
   return downloads_.get(transfer, offset, length);
 }
 
+bool Session::shareMemory(wire::SharedRegion region) {
+  return staging_.share(std::move(region));
+}
+
+bool Session::putShared(uint64_t transfer, uint64_t offset, std::span<std::byte> bytes,
+                        kj::Own<wire::BatchLease> lease) {
+  if (ended_) return true;
+  if (!uploads_.arrivedShared(transfer, offset, bytes, kj::mv(lease))) return false;
+  if (stalled_) runLog();
+  return true;
+}
+
+void Session::getShared(uint64_t transfer, uint64_t offset, uint32_t length,
+                        kj::Own<wire::SharedReply> reply) {
+  downloads_.getShared(transfer, offset, length, kj::mv(reply));
+}
+
+bool Session::takenShared(uint32_t place) {
+  return downloads_.takenShared(place);
+}
+
 void Session::closeRequested() {
   if (end_reason_.empty()) end_reason_ = "The client closed the session.";
 }

@@ -118,7 +118,8 @@ class Session final : public wire::SessionHandler, public ReplyNews {
   // --- wire::SessionHandler ---
   bool hello(const wire::ClientHello& client, wire::ServerHello& server,
              std::string& refusal) override;
-  kj::Promise<void> submit(uint64_t seq, std::span<const std::byte> batch) override;
+  void submit(uint64_t seq, std::span<const std::byte> batch,
+              kj::Own<wire::BatchLease> lease) override;
   void call(uint64_t seq, std::span<const std::byte> batch,
             kj::Own<wire::CallReply> reply) override;
   wire::SessionStats stats() override;
@@ -127,6 +128,12 @@ class Session final : public wire::SessionHandler, public ReplyNews {
   kj::Promise<void> putArrived(uint64_t transfer, uint64_t offset, uint32_t length) override;
   void putAborted(uint64_t transfer, uint64_t offset, uint32_t length) override;
   kj::Promise<wire::GetResult> get(uint64_t transfer, uint64_t offset, uint32_t length) override;
+  bool shareMemory(wire::SharedRegion region) override;
+  bool putShared(uint64_t transfer, uint64_t offset, std::span<std::byte> bytes,
+                 kj::Own<wire::BatchLease> lease) override;
+  void getShared(uint64_t transfer, uint64_t offset, uint32_t length,
+                 kj::Own<wire::SharedReply> reply) override;
+  bool takenShared(uint32_t place) override;
   void closeRequested() override;
   void strangerLeft(const std::string& reason) override;
   void disconnected(wire::ConnectionKind kind, wire::Trouble trouble,
@@ -137,12 +144,12 @@ class Session final : public wire::SessionHandler, public ReplyNews {
 
   struct Batch {
     std::span<const std::byte> rest;
-    kj::Own<wire::CallReply> reply;                // of a call()
-    kj::Own<kj::PromiseFulfiller<void>> consumed;  // of a submit()
+    kj::Own<wire::CallReply> reply;   // of a call()
+    kj::Own<wire::BatchLease> lease;  // of a submit()
 
     Batch(std::span<const std::byte> records, kj::Own<wire::CallReply> to_answer,
-          kj::Own<kj::PromiseFulfiller<void>> to_fulfil)
-        : rest(records), reply(kj::mv(to_answer)), consumed(kj::mv(to_fulfil)) {}
+          kj::Own<wire::BatchLease> to_release)
+        : rest(records), reply(kj::mv(to_answer)), lease(kj::mv(to_release)) {}
   };
 
   CUresult find(wire::HandleType type, uint64_t id, void** object) const;

@@ -14,7 +14,10 @@ constexpr size_t kSlabBytes = kBuffersPerSlab * kStagingBufferBytes;
 }  // namespace
 
 StagingPool::~StagingPool() {
-  for (const auto& [memory, slab] : slabs_) munmap(memory, kSlabBytes);
+  for (const auto& [memory, slab] : slabs_) {
+    if (region_ && memory == region_->uploads().data()) continue;
+    munmap(memory, slab.bytes);
+  }
 }
 
 bool StagingPool::grow() {
@@ -24,7 +27,7 @@ bool StagingPool::grow() {
   // Faults cost more than the copy; huge pages take most of them away.
   madvise(memory, kSlabBytes, MADV_HUGEPAGE);
   auto* first = static_cast<std::byte*>(memory);
-  slabs_.emplace(first, Slab{});
+  slabs_.emplace(first, Slab{kSlabBytes});
   for (size_t i = kBuffersPerSlab; i-- > 0;) free_.push_back(first + i * kStagingBufferBytes);
   return true;
 }
@@ -32,7 +35,7 @@ bool StagingPool::grow() {
 void StagingPool::registerSlab(StagingBuffer buffer, CUcontext context) {
   const auto slab = std::prev(slabs_.upper_bound(buffer));
   if (slab->second.registered_in != nullptr || slab->second.refused) return;
-  if (driver_.cuMemHostRegister_v2(slab->first, kSlabBytes, CU_MEMHOSTREGISTER_PORTABLE) ==
+  if (driver_.cuMemHostRegister_v2(slab->first, slab->second.bytes, CU_MEMHOSTREGISTER_PORTABLE) ==
       CUDA_SUCCESS) {
     slab->second.registered_in = context;
   } else {
@@ -53,18 +56,69 @@ StagingBuffer StagingPool::take(CUcontext context) {
 
 void StagingPool::give(StagingBuffer buffer) {
   if (buffer == nullptr) return;
+  if (placeOf(buffer)) return free_shared_.push_back(buffer);
   bytes_in_use_ -= kStagingBufferBytes;
   free_.push_back(buffer);
 }
 
+bool StagingPool::share(wire::SharedRegion region) {
+  if (region_) return false;
+  region_.emplace(std::move(region));
+  slabs_.emplace(region_->uploads().data(), Slab{wire::kSharedRegionBytes});
+  for (size_t i = wire::kDownloadSlots; i-- > 0;) {
+    free_shared_.push_back(region_->downloads().data() + i * kStagingBufferBytes);
+  }
+  return true;
+}
+
+StagingBuffer StagingPool::takeShared(CUcontext context) {
+  if (free_shared_.empty()) return nullptr;
+  StagingBuffer buffer = free_shared_.back();
+  free_shared_.pop_back();
+  if (context != nullptr) registerSlab(buffer, context);
+  return buffer;
+}
+
+std::optional<uint32_t> StagingPool::placeOf(StagingBuffer buffer) const {
+  if (!region_) return std::nullopt;
+  const std::span<std::byte> part = region_->downloads();
+  const auto at = reinterpret_cast<uintptr_t>(buffer);
+  const auto first = reinterpret_cast<uintptr_t>(part.data());
+  if (at < first || at >= first + part.size()) return std::nullopt;
+  return static_cast<uint32_t>(at - first);
+}
+
 void StagingPool::giveAfter(CUcontext context, CUstream stream, StagingBuffer buffer) {
+  retire(context, stream, buffer, {});
+}
+
+void StagingPool::giveAfter(CUcontext context, CUstream stream, kj::Own<wire::BatchLease> lease) {
+  ++leases_retiring_;
+  retire(context, stream, nullptr, kj::mv(lease));
+  // Somebody waits for it.
+  watchLeases();
+}
+
+void StagingPool::retire(CUcontext context, CUstream stream, StagingBuffer buffer,
+                         kj::Own<wire::BatchLease> lease) {
   Marker marker;
   if (waits_.mark(context, stream, marker) != CUDA_SUCCESS) {
     // No marker in a broken context. The device may still read the buffer: it is never used again.
+    if (lease.get() != nullptr) --leases_retiring_;
     return;
   }
-  retiring_.push_back({marker, buffer});
+  retiring_.push_back({marker, buffer, kj::mv(lease)});
   if (retiring_.size() > 4) collect();
+}
+
+void StagingPool::watchLeases() {
+  collect();
+  if (leases_retiring_ == 0 || watching_leases_) return;
+  watching_leases_ = true;
+  whenDeviceProgresses([this] {
+    watching_leases_ = false;
+    watchLeases();
+  });
 }
 
 void StagingPool::collect() {
@@ -72,6 +126,7 @@ void StagingPool::collect() {
   while (!retiring_.empty() && waits_.reached(retiring_.front().marker, result)) {
     waits_.release(retiring_.front().marker);
     give(retiring_.front().buffer);
+    if (retiring_.front().lease.get() != nullptr) --leases_retiring_;
     retiring_.pop_front();
   }
 }
@@ -91,6 +146,7 @@ void StagingPool::contextEnds(CUcontext context) {
       continue;
     }
     give(retiring_[i].buffer);
+    if (retiring_[i].lease.get() != nullptr) --leases_retiring_;
     retiring_.erase(retiring_.begin() + static_cast<ptrdiff_t>(i));
   }
   for (auto& [memory, slab] : slabs_) {

@@ -1,6 +1,7 @@
 #include "gpud/worker/uploads.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace farwarp::worker {
 
@@ -8,21 +9,34 @@ std::span<std::byte> Uploads::destinationFor(uint64_t transfer, uint64_t offset,
   if (transfer == 0 || length == 0 || length > kStagingBufferBytes) return {};
   if (offset > wire::kTransferBytesMax - length) return {};
   Upload& upload = uploads_[transfer];
-  // Chunks neither overlap nor come again.
-  const auto next = upload.chunks.lower_bound(offset);
-  const bool meets_next = next != upload.chunks.end() && next->first < offset + length;
-  const bool meets_previous = next != upload.chunks.begin() &&
-                              std::prev(next)->first + std::prev(next)->second.length > offset;
-  StagingBuffer buffer = nullptr;
-  if (offset >= upload.consumed && !meets_next && !meets_previous) {
-    buffer = pool_.take(contexts_.current());
-  }
+  StagingBuffer buffer =
+      hasRoom(upload, offset, length) ? pool_.take(contexts_.current()) : nullptr;
   if (buffer == nullptr) {
     if (upload.chunks.empty() && upload.consumed == 0) uploads_.erase(transfer);
     return {};
   }
-  upload.chunks.emplace(offset, Chunk{buffer, length, false});
+  upload.chunks.emplace(offset, Chunk{buffer, length, false, {}});
   return {buffer, length};
+}
+
+// Chunks neither overlap nor come again.
+bool Uploads::hasRoom(const Upload& upload, uint64_t offset, uint32_t length) {
+  const auto next = upload.chunks.lower_bound(offset);
+  const bool meets_next = next != upload.chunks.end() && next->first < offset + length;
+  const bool meets_previous = next != upload.chunks.begin() &&
+                              std::prev(next)->first + std::prev(next)->second.length > offset;
+  return offset >= upload.consumed && !meets_next && !meets_previous;
+}
+
+bool Uploads::arrivedShared(uint64_t transfer, uint64_t offset, std::span<std::byte> bytes,
+                            kj::Own<wire::BatchLease> lease) {
+  if (transfer == 0 || offset > wire::kTransferBytesMax - bytes.size()) return false;
+  const auto length = static_cast<uint32_t>(bytes.size());
+  Upload& upload = uploads_[transfer];
+  if (!hasRoom(upload, offset, length)) return false;
+  pool_.prepareShared(contexts_.current());
+  upload.chunks.emplace(offset, Chunk{bytes.data(), length, true, kj::mv(lease)});
+  return true;
 }
 
 kj::Promise<void> Uploads::arrived(uint64_t transfer, uint64_t offset, bool log_waits) {
@@ -66,10 +80,12 @@ Uploads::Progress Uploads::consume(uint64_t transfer, uint64_t bytes, const Sink
   while (!upload.chunks.empty()) {
     const auto first = upload.chunks.begin();
     if (first->first != upload.consumed || !first->second.arrived) break;
-    const Chunk chunk = first->second;
-    if (chunk.length > bytes - upload.consumed) return Progress::malformed;
-    if (sink({chunk.buffer, chunk.length}, upload.consumed, chunk.buffer)) pool_.give(chunk.buffer);
-    upload.consumed += chunk.length;
+    Chunk& chunk = first->second;
+    const uint32_t length = chunk.length;
+    if (length > bytes - upload.consumed) return Progress::malformed;
+    const bool shared = chunk.lease.get() != nullptr;
+    if (sink(chunk, upload.consumed) && !shared) pool_.give(chunk.buffer);
+    upload.consumed += length;
     upload.chunks.erase(first);
   }
   if (upload.consumed < bytes) return Progress::waiting;
@@ -88,11 +104,10 @@ Uploads::Progress Uploads::takeWhole(uint64_t transfer, uint64_t bytes, std::spa
     }
   }
   if (there < bytes) return Progress::waiting;
-  return consume(
-      transfer, bytes, [&](std::span<const std::byte> part, uint64_t offset, StagingBuffer) {
-        std::copy(part.begin(), part.end(), out.begin() + static_cast<ptrdiff_t>(offset));
-        return true;
-      });
+  return consume(transfer, bytes, [&](const Chunk& chunk, uint64_t offset) {
+    std::memcpy(out.data() + offset, chunk.buffer, chunk.length);
+    return true;
+  });
 }
 
 Uploads::Progress Uploads::copyToDevice(uint64_t transfer, const DeviceBox& destination,
@@ -101,15 +116,19 @@ Uploads::Progress Uploads::copyToDevice(uint64_t transfer, const DeviceBox& dest
   const auto known = uploads_.find(transfer);
   CUresult failure = known == uploads_.end() ? CUDA_SUCCESS : known->second.failure;
   const Progress progress =
-      consume(transfer, destination.bytes(),
-              [&](std::span<const std::byte> part, uint64_t offset, StagingBuffer buffer) {
-                if (failure != CUDA_SUCCESS) return true;
-                const DeviceBox::Outcome copied = destination.write(driver_, offset, part, stream);
-                failure = copied.result;
-                if (!copied.begun) return true;
-                pool_.giveAfter(contexts_.current(), stream, buffer);
-                return false;
-              });
+      consume(transfer, destination.bytes(), [&](Chunk& chunk, uint64_t offset) {
+        if (failure != CUDA_SUCCESS) return true;
+        const DeviceBox::Outcome copied =
+            destination.write(driver_, offset, {chunk.buffer, chunk.length}, stream);
+        failure = copied.result;
+        if (!copied.begun) return true;
+        if (chunk.lease.get() != nullptr) {
+          pool_.giveAfter(contexts_.current(), stream, kj::mv(chunk.lease));
+        } else {
+          pool_.giveAfter(contexts_.current(), stream, chunk.buffer);
+        }
+        return false;
+      });
   // After an error the rest of the bytes is taken and dropped: it was sent before the client knows.
   if (progress == Progress::waiting) uploads_[transfer].failure = failure;
   if (progress == Progress::complete) result = failure;

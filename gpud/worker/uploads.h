@@ -36,14 +36,23 @@ class Uploads {
   // All bytes of a transfer come from here instead. False when some came already, or there is no
   // room.
   [[nodiscard]] bool supply(uint64_t transfer, std::span<const std::byte> bytes);
+  // The same for bytes that have arrived in shared memory; false refuses them.
+  bool arrivedShared(uint64_t transfer, uint64_t offset, std::span<std::byte> bytes,
+                     kj::Own<wire::BatchLease> lease);
   // The log stands still from now on: nobody who has bytes may be held back.
   void logWaits() { releaseSenders(); }
 
-  // Log side: moves what has arrived, in order, to `sink`. `sink` takes the bytes and their offset,
+  struct Chunk {
+    StagingBuffer buffer;
+    uint32_t length;
+    bool arrived;
+    kj::Own<wire::BatchLease> lease;  // of shared memory; then the buffer is not the pool's
+  };
+
+  // Log side: moves what has arrived, in order, to `sink`. `sink` takes the chunk and its offset,
   // and gives true when the buffer may be reused at once.
   enum class Progress { complete, waiting, malformed };
-  using Sink =
-      std::function<bool(std::span<const std::byte> bytes, uint64_t offset, StagingBuffer)>;
+  using Sink = std::function<bool(Chunk& chunk, uint64_t offset)>;
   Progress consume(uint64_t transfer, uint64_t bytes, const Sink& sink);
 
   // Takes a transfer whole, once all of it is there. `out` gets `bytes` bytes.
@@ -57,17 +66,13 @@ class Uploads {
   size_t transfers() const { return uploads_.size(); }
 
  private:
-  struct Chunk {
-    StagingBuffer buffer;
-    uint32_t length;
-    bool arrived;
-  };
   struct Upload {
     std::map<uint64_t, Chunk> chunks;  // by offset
     uint64_t consumed = 0;
     CUresult failure = CUDA_SUCCESS;
   };
 
+  static bool hasRoom(const Upload& upload, uint64_t offset, uint32_t length);
   bool senderMustWait() const {
     return pool_.bytesInUse() > limits_.staging_bytes_max && pool_.awaitsDevice();
   }

@@ -14,6 +14,9 @@ class LaunchAttributes {
  public:
   static constexpr unsigned int kMax = 32;  // CUDA knows fewer kinds
 
+  // Written out: `LaunchAttributes()` must not clear what is not used.
+  LaunchAttributes() {}
+
   // Copies what may be sent, without the bytes that an attribute does not use. Sets the cluster and
   // cooperative fields of `shape`. CUDA_ERROR_NOT_SUPPORTED for attributes that hold pointers or
   // handles, CUDA_ERROR_INVALID_VALUE for a null array or too many.

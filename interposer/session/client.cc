@@ -149,6 +149,7 @@ CUresult Client::openSession() {
   connection_options.on_output = [this](bool to_stderr, std::span<const std::byte> text) {
     device_output.add(to_stderr, text);
   };
+  connection_options.on_silence = [this](const std::string& sentence) { explain(sentence); };
   log.onTick([this] {
     device_output.write();
     tracer.flush();

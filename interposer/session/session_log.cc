@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "interposer/trace/tracer.h"
 
@@ -77,7 +78,8 @@ Trouble SessionLog::append(bool now) {
   if (now || used_ >= kFlushBytes || __rdtsc() - last_flush_ >= kFlushAgeTicks) {
     trouble = flushLocked();
   } else {
-    tail_.store(true);
+    // The background thread must see the record if it looks after this, but need be told once only.
+    if (!tail_.load(std::memory_order_relaxed)) tail_.store(true);
     startBackgroundLocked();
   }
   const bool wake = tail_.load(std::memory_order_relaxed);
@@ -106,6 +108,7 @@ Trouble SessionLog::flushLocked() {
   const Trouble trouble = connection_->submit({batch_.get(), used_});
   used_ = 0;
   last_flush_ = __rdtsc();
+  flushes_.store(flushes_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   tail_.store(false, std::memory_order_relaxed);
   return trouble;
 }
@@ -138,10 +141,12 @@ void* SessionLog::backgroundMain(void* log) {
 
 void SessionLog::runBackground() {
   int ticks_left = kTicksBeforeSleep;
+  uint64_t flushes_seen = 0;
   while (!stop_.load(std::memory_order_relaxed)) {
     if (tail_.load()) {
-      // The tail has waited since before the last sleep, or began during it.
-      static_cast<void>(flush());
+      // A program that goes on making calls sends its batches itself; this is for what it leaves.
+      const uint64_t flushes = flushes_.load(std::memory_order_relaxed);
+      if (std::exchange(flushes_seen, flushes) == flushes) static_cast<void>(flush());
       ticks_left = kTicksBeforeSleep;
     }
     if (ticks_left > 0) {

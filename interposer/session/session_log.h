@@ -70,8 +70,9 @@ class SessionLog {
   uint64_t last_flush_ = 0;  // time stamp counter
   bool background_started_ = false;
 
-  std::atomic<bool> tail_{false};    // the batch is not empty and nobody else will send it
-  std::atomic<uint32_t> asleep_{0};  // futex: the background thread sleeps until there is a tail
+  std::atomic<uint64_t> flushes_{0};  // batches that left without a waiting call
+  std::atomic<bool> tail_{false};     // the batch is not empty and nobody else will send it
+  std::atomic<uint32_t> asleep_{0};   // futex: the background thread sleeps until there is a tail
   std::atomic<bool> stop_{false};
   std::atomic<uint64_t> async_records_{0};
   std::atomic<uint64_t> sync_records_{0};

@@ -18,6 +18,14 @@ double milliseconds(uint64_t ns) {
   return static_cast<double>(ns) / 1e6;
 }
 
+// How bulk data went, where a Unix socket left the choice.
+std::string sharedText(const wire::ClientCounters& counters) {
+  if (counters.bytes_shared != 0) {
+    return " (" + bytesText(counters.bytes_shared) + " through shared memory)";
+  }
+  return counters.why_not_shared.empty() ? "" : " (not shared: " + counters.why_not_shared + ")";
+}
+
 }  // namespace
 
 std::string bytesText(uint64_t bytes) {
@@ -42,7 +50,7 @@ std::vector<std::string> statsLines(const SessionFigures& f) {
                          f.calls, local, f.async_calls, f.sync_calls));
   lines.push_back(format("  waited       %.3f ms", milliseconds(f.connection.waited_ns)));
   lines.push_back("  bytes        " + bytesText(f.connection.bytes_sent) + " to gpud, " +
-                  bytesText(f.connection.bytes_received) + " from gpud");
+                  bytesText(f.connection.bytes_received) + " from gpud" + sharedText(f.connection));
   if (const uint64_t plain = f.connection.unpacked_bytes; plain > 0) {
     const uint64_t packed = f.connection.packed_bytes;
     lines.push_back("  compressed   " + bytesText(plain) + " to " + bytesText(packed) +

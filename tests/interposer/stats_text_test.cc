@@ -50,6 +50,16 @@ TEST(StatsText, SaysWhenGpudCouldNotBeAsked) {
   EXPECT_NE(text(SessionFigures()).find("could not be asked"), std::string::npos);
 }
 
+TEST(StatsText, TellsWhetherMemoryWasShared) {
+  SessionFigures figures;
+  EXPECT_EQ(text(figures).find("shared"), std::string::npos);
+  figures.connection.bytes_shared = 3u << 20;
+  EXPECT_NE(text(figures).find("3.0 MiB through shared memory"), std::string::npos);
+  figures.connection.bytes_shared = 0;
+  figures.connection.why_not_shared = "The descriptor is lost.";
+  EXPECT_NE(text(figures).find("not shared: The descriptor is lost."), std::string::npos);
+}
+
 TEST(StatsText, WritesBytesForPeople) {
   EXPECT_EQ(bytesText(0), "0 B");
   EXPECT_EQ(bytesText(1023), "1023 B");

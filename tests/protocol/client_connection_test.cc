@@ -413,5 +413,54 @@ TEST(Output, ReachesTheClientWhileNobodyWaits) {
   EXPECT_EQ(text, "hello from the device\n");
 }
 
+// A gpud that is stopped keeps its connection. The time is the test's own.
+TEST(Silence, IsToldOnceAndOnlyWhenNoSignOfLifeComes) {
+  TestServer server(freshUnixAddress());
+  std::vector<std::string> told;
+  ClientOptions options = clearOptions();
+  options.silence_max = std::chrono::seconds(20);
+  options.on_silence = [&](const std::string& sentence) { told.push_back(sentence); };
+  ConnectionError error;
+  const auto client = ClientConnection::open(server.address(), testHello(), options, error);
+  ASSERT_NE(client, nullptr);
+  const auto start = std::chrono::steady_clock::now();
+  const auto tickAt = [&](int seconds) {
+    client->backgroundTick(start + std::chrono::seconds(seconds));
+  };
+
+  // Nobody waits: silence is in order.
+  for (int s = 0; s < 100; s += 5) tickAt(s);
+  EXPECT_TRUE(told.empty());
+
+  // A call waits, and the server lives: it answers when it is asked.
+  Ticket waiting = client->start(testBatch(TestOp::park, 8));
+  server.waitFor([&] { return server.parked_count() == 1; });
+  tickAt(100);
+  const uint64_t before = client->counters().bytes_received;
+  tickAt(111);  // asks
+  while (client->counters().bytes_received == before) tickAt(111);
+  tickAt(125);
+  EXPECT_TRUE(told.empty());
+
+  // The server's thread stands still.
+  std::promise<void> stands, go_on;
+  std::thread stopped([&] {
+    server.onLoop([&] {
+      stands.set_value();
+      go_on.get_future().wait();
+    });
+  });
+  stands.get_future().wait();
+  for (int s = 126; s < 200; ++s) tickAt(s);
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_THAT(told[0], HasSubstr("has not answered for"));
+  EXPECT_THAT(told[0], HasSubstr(server.address()));
+  go_on.set_value();
+  stopped.join();
+  server.releaseParked();
+  Reply reply;
+  EXPECT_EQ(client->wait(std::move(waiting), reply), Trouble::none);
+}
+
 }  // namespace
 }  // namespace farwarp::wire

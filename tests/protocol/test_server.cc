@@ -171,15 +171,14 @@ void TestServer::releaseParked() {
   onLoop([this] {
     for (auto& reply : parked_) reply->send(patternBytes(8, 1));
     parked_.clear();
-    for (auto& fulfiller : parked_submits_) fulfiller->fulfill();
     parked_submits_.clear();
   });
 }
 
 void TestServer::dropConnections() {
   onLoop([this] {
-    parked_.clear();
     connections_.clear();
+    parked_.clear();
   });
 }
 
@@ -268,14 +267,9 @@ void TestServer::note(uint64_t seq, bool call, std::span<const std::byte> batch)
       {seq, call, static_cast<uint8_t>(batch[0]), static_cast<uint8_t>(batch[1]), numberOf(batch)});
 }
 
-kj::Promise<void> TestServer::submit(uint64_t seq, std::span<const std::byte> batch) {
+void TestServer::submit(uint64_t seq, std::span<const std::byte> batch, kj::Own<BatchLease> lease) {
   note(seq, false, batch);
-  if (opOf(batch) == TestOp::stallSubmits) {
-    auto paf = kj::newPromiseAndFulfiller<void>();
-    parked_submits_.push_back(kj::mv(paf.fulfiller));
-    return kj::mv(paf.promise);
-  }
-  return kj::READY_NOW;
+  if (opOf(batch) == TestOp::stallSubmits) parked_submits_.push_back(kj::mv(lease));
 }
 
 void TestServer::call(uint64_t seq, std::span<const std::byte> batch, kj::Own<CallReply> reply) {
@@ -304,8 +298,8 @@ void TestServer::call(uint64_t seq, std::span<const std::byte> batch, kj::Own<Ca
       // Not inside the connection that calls.
       parked_.push_back(kj::mv(reply));
       port_->post([this] {
+        connections_.clear();  // before its replies, which would still be answered
         parked_.clear();
-        connections_.clear();
       });
       break;
     case TestOp::big: {

@@ -95,7 +95,7 @@ class TestServer final : public SessionHandler {
 
  private:
   bool hello(const ClientHello& client, ServerHello& server, std::string& refusal) override;
-  kj::Promise<void> submit(uint64_t seq, std::span<const std::byte> batch) override;
+  void submit(uint64_t seq, std::span<const std::byte> batch, kj::Own<BatchLease> lease) override;
   void call(uint64_t seq, std::span<const std::byte> batch, kj::Own<CallReply> reply) override;
   SessionStats stats() override;
   std::span<std::byte> destinationFor(uint64_t transfer, uint64_t offset, uint32_t length) override;
@@ -117,7 +117,7 @@ class TestServer final : public SessionHandler {
   std::map<ConnectionKind, std::vector<std::unique_ptr<ServerConnection>>> connections_;
   SessionToken token_{1, 2, 3, 4, 5, 6, 7, 8};
   std::vector<kj::Own<CallReply>> parked_;
-  std::vector<kj::Own<kj::PromiseFulfiller<void>>> parked_submits_;
+  std::vector<kj::Own<BatchLease>> parked_submits_;
   std::mutex ready_mutex_;
   std::condition_variable ready_;
   bool running_ = false;

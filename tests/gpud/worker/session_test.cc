@@ -8,12 +8,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <condition_variable>
 #include <cstring>
 #include <filesystem>
 #include <iostream>
 #include <mutex>
+#include <optional>
 #include <random>
 
 #include "codegen/mock/mock_driver.h"
@@ -193,7 +195,7 @@ class SessionTest : public testing::Test {
     return *kept_.back();
   }
   void submit(BatchBytes& batch) {
-    submits_.push_back(session_->submit(++seq_, keep(batch)).eagerlyEvaluate(nullptr));
+    session_->submit(++seq_, keep(batch), kj::heap<wire::BatchLease>());
   }
   Answer& call(BatchBytes& batch) {
     answers_.push_back(std::make_unique<Answer>());
@@ -253,6 +255,32 @@ class SessionTest : public testing::Test {
     auto result = session_->get(transfer, offset, length).wait(scope_);
     return {result.bytes.begin(), result.bytes.end()};
   }
+  // Shares memory with the session, as a client on this machine does.
+  void share() {
+    auto ours = wire::SharedRegion::create();
+    ASSERT_TRUE(ours);
+    region_.emplace(std::move(*ours));
+    std::string why;
+    auto theirs = wire::SharedRegion::adopt(dup(region_->fd()), why);
+    ASSERT_TRUE(theirs) << why;
+    ASSERT_TRUE(session_->shareMemory(std::move(*theirs)));
+  }
+  // What session_ answers to a getShared: the place, or -1 for none, or -2 before the answer.
+  std::shared_ptr<int64_t> getShared(uint64_t transfer, uint64_t offset, uint32_t length) {
+    struct Reply final : wire::SharedReply {
+      explicit Reply(std::shared_ptr<int64_t> place) : place(std::move(place)) {}
+      ~Reply() noexcept(false) override {
+        if (*place == -2) *place = -1;
+      }
+      void at(uint32_t where) override { *place = where; }
+      void fail(const std::string&) override { *place = -3; }
+      std::shared_ptr<int64_t> place;
+    };
+    const auto place = std::make_shared<int64_t>(-2);
+    session_->getShared(transfer, offset, length, kj::heap<Reply>(place));
+    return place;
+  }
+
   std::string endReason() { return shared_.get()->end_reason.get(); }
 
   wire::UvEventPort port_;
@@ -260,10 +288,10 @@ class SessionTest : public testing::Test {
   DriverTable driver_;
   SharedCounters shared_;
   SessionSettings settings_;
+  std::optional<wire::SharedRegion> region_;
   std::vector<std::unique_ptr<std::vector<std::byte>>> kept_;
   std::vector<std::unique_ptr<Answer>> answers_;
   std::unique_ptr<Session> session_;
-  std::vector<kj::Promise<void>> submits_;
   std::vector<kj::Promise<void>> puts_;
   kj::Promise<void> watch_ = nullptr;
   bool ended_ = false;
@@ -499,6 +527,89 @@ TEST_F(SessionTest, WaitedDownloadsPassThroughAWindow) {
   }
   EXPECT_EQ(received, data);
   EXPECT_EQ(session_->staging().bytesInUse(), 0u);
+}
+
+// Shared memory is the client's again when the device has read it, and not before.
+TEST_F(SessionTest, UploadsThroughSharedMemory) {
+  share();
+  struct Lease final : wire::BatchLease {
+    explicit Lease(int& ended) : ended(ended) {}
+    ~Lease() noexcept(false) override { ++ended; }
+    int& ended;
+  };
+  const auto data = pattern(2 * wire::kUploadSlotBytes, 4);
+  const uint64_t memory = allocate(data.size());
+  std::memcpy(region_->uploads().data(), data.data(), data.size());
+  wire::Args_cuMemcpyHtoDAsync_v2 args;
+  args.dst = memory;
+  args.bytes = data.size();
+  args.transfer = 21;
+  submit(CallId::cuMemcpyHtoDAsync_v2, args);
+  gate.set(false);
+  int ended = 0;
+  const auto part = session_->staging().uploadPart();
+  for (size_t at = 0; at < data.size(); at += wire::kUploadSlotBytes) {
+    EXPECT_TRUE(session_->putShared(21, at, part.subspan(at, wire::kUploadSlotBytes),
+                                    kj::heap<Lease>(ended)));
+  }
+  EXPECT_TRUE(memGetInfo().answered);
+  EXPECT_EQ(std::memcmp(reinterpret_cast<const void*>(memory), data.data(), data.size()), 0);
+  EXPECT_EQ(ended, 0);
+  gate.set(true);
+  runUntil([&] { return ended == 2; });
+  EXPECT_EQ(session_->staging().bytesInUse(), 0u);
+  // The same bytes again belong to no transfer that is there.
+  EXPECT_TRUE(session_->putShared(22, 0, part.first(100), kj::heap<Lease>(ended)));
+  EXPECT_FALSE(session_->putShared(22, 50, part.first(100), kj::heap<Lease>(ended)));
+}
+
+TEST_F(SessionTest, DownloadsThroughSharedMemory) {
+  share();
+  const size_t chunk = wire::kDownloadSlotBytes;
+  const auto data = pattern((wire::kDownloadSlots + 3) * chunk + 100, 8);
+  const uint64_t memory = allocate(data.size());
+  std::memcpy(reinterpret_cast<void*>(memory), data.data(), data.size());
+  Answer& answer = call(CallId::cuMemcpyDtoH_v2, copyOut(memory, data.size(), 23));
+  runUntil([&] { return answer.answered; });
+  std::vector<std::byte> received;
+  while (received.size() < data.size()) {
+    const auto length = static_cast<uint32_t>(std::min(chunk, data.size() - received.size()));
+    const auto place = getShared(23, received.size(), length);
+    runUntil([&] { return *place != -2; });
+    ASSERT_GE(*place, 0);
+    const auto there = region_->downloads().subspan(static_cast<size_t>(*place), length);
+    received.insert(received.end(), there.begin(), there.end());
+    // Nobody else gets what is lent.
+    EXPECT_EQ(*getShared(23, received.size() - length, length), -3);
+    EXPECT_TRUE(session_->takenShared(static_cast<uint32_t>(*place)));
+    EXPECT_FALSE(session_->takenShared(static_cast<uint32_t>(*place)));
+  }
+  EXPECT_EQ(received, data);
+  EXPECT_EQ(session_->downloads().transfers(), 0u);
+  EXPECT_EQ(session_->staging().bytesInUse(), 0u);
+}
+
+// A client that takes nothing is served over the socket.
+TEST_F(SessionTest, SharedMemoryMayBeFull) {
+  share();
+  const uint64_t memory = allocate(wire::kDownloadSlotBytes);
+  for (uint64_t transfer = 1; transfer <= wire::kDownloadSlots; ++transfer) {
+    wire::Args_cuMemcpyDtoHAsync_v2 args;
+    args.src = memory;
+    args.bytes = 1000;
+    args.transfer = transfer;
+    submit(CallId::cuMemcpyDtoHAsync_v2, args);
+    EXPECT_TRUE(memGetInfo().answered);
+    EXPECT_GE(*getShared(transfer, 0, 1000), 0);
+  }
+  wire::Args_cuMemcpyDtoHAsync_v2 args;
+  args.src = memory;
+  args.bytes = 1000;
+  args.transfer = 100;
+  submit(CallId::cuMemcpyDtoHAsync_v2, args);
+  EXPECT_TRUE(memGetInfo().answered);
+  EXPECT_EQ(*getShared(100, 0, 1000), -1);
+  EXPECT_EQ(get(100, 0, 1000).size(), 1000u);
 }
 
 TEST_F(SessionTest, FetchesWaitForTheirBytes) {
@@ -795,7 +906,9 @@ TEST_F(SessionTest, PagesThatAreNotSharedEndTheSession) {
     read.spans = spans;
     Answer& answer = call(CallId::readShared, read);
     runUntil([&] { return ended_ || answer.answered; });
-    if (answer.answered) EXPECT_EQ(answer.result(), CUDA_ERROR_INVALID_VALUE);
+    if (answer.answered) {
+      EXPECT_EQ(answer.result(), CUDA_ERROR_INVALID_VALUE);
+    }
   }
   EXPECT_EQ(own, std::vector<std::byte>(8192));
 }
