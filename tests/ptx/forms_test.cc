@@ -385,10 +385,10 @@ constexpr Elsewhere kElsewhere[] = {
     {"movmatrix", "Matrix"},
     {"wgmma", "refused"},
     {"tcgen05", "refused"},
-    {"tex.", "conformance: TextureObject"},
-    {"tld4", "conformance: TextureObject"},
-    {"txq", "conformance: TextureObject"},
-    {"su", "conformance: SurfaceObject"},
+    {"tex.", "TextureForms"},
+    {"tld4", "TextureForms"},
+    {"txq", "TextureForms"},
+    {"su", "TextureForms"},
 };
 
 class Forms : public testing::TestWithParam<std::string_view> {};

@@ -66,7 +66,10 @@ constexpr std::string_view kIntroduction =
 
 The CPU device compiles PTX text into decoded operations and runs each for the 32 lanes of a warp at
 once. This page is printed by `farwarp-ptx table`, which gives one instruction of every form below to
-the decoder; a test keeps it current. Whether results are right is what `tests/ptx` tests.
+the decoder; a test keeps it current. Whether results are right is what `tests/ptx` tests: most
+variants run over edge and random values on every instruction set of the host, and an interpreter that shares
+nothing with the engine computes each result again, in exact integers and MPFR (`forms_test.cc`, which names
+the tests of the others: memory of their own, barriers, matrices, textures).
 `farwarp-ptx check FILE...` says the same of the kernels in PTX files, fatbins and programs.
 
 What is different from hardware, and allowed:
