@@ -216,12 +216,13 @@ def children(pid):
 
 def first_rows(bench):
     repetitions = 3 if bench.quick else 9
-    firsts, grown, worker_kib = [], [], []
+    firsts, cpu, grown, worker_kib = [], [], [], []
     with bench.gpud("tcp", "cpu") as server:
         for _ in range(repetitions):
             process = bench.probe(server["direct"], "first")
             result = json.loads(process.stdout.readline())
             firsts.append(result["first_ms"])
+            cpu.append(result["cpu_ms"])
             grown.append(result["grown_kib"] / 1024)
             worker_kib += [resident_kib(pid) for pid in children(server["pid"])]
             process.communicate("x")
@@ -242,7 +243,7 @@ def first_rows(bench):
     table = []
     for figure, limit, value, unit, note in (
             ("connect to first result on a warm gpud, CPU device", 30, first, " ms",
-             "from cuInit to the first bytes"),
+             f"from cuInit to the first bytes, with {statistics.median(cpu):.2g} ms of the program's CPU time"),
             ("round trips to the first result at 30 ms", 8, trips, "", "added time / 30 ms"),
             ("memory of the client library at rest", 8, rss, " MiB", "growth of the resident set"),
             ("memory of a worker at rest beside the device", 12, empty_worker, " MiB",

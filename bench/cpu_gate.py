@@ -17,10 +17,10 @@ import compare
 
 # Row of driver_bench: what it is, and the limit of CPU time over the baseline's, both ends together.
 LIMITS = {
-    "waiting_call": ("a waiting call / a ping-pong of 64 B", 5.0),
-    "launches": ("a launch / a record in raw framing", 9.0),
-    "htod_16": ("a byte to the device / over a raw socket", 3.5),
-    "dtoh_16": ("a byte to the host / over a raw socket", 3.5),
+    "waiting_call": ("a waiting call / a ping-pong of 64 B", 3.5),
+    "launches": ("a launch / a record in raw framing", 8.0),
+    "htod_16": ("a byte to the device / over a raw socket", 3.0),
+    "dtoh_16": ("a byte to the host / over a raw socket", 3.0),
 }
 ATTEMPTS = 3
 

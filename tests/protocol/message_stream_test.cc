@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <functional>
 #include <random>
 
 #include "protocol/uv_event_port.h"
@@ -464,6 +465,101 @@ TEST_F(Stream, MessagesOutliveTheStream) {
   }
   ASSERT_NE(kept.get(), nullptr);
   EXPECT_TRUE(message.equals(*kept));
+}
+
+// Takes messages whose first word is odd, and may do something at each.
+struct OddTaker final : MessageTaker {
+  bool take(std::span<const Segment> segments, MessageMemory&) override {
+    uint64_t word;
+    std::memcpy(&word, segments[0].begin(), sizeof(word));
+    if (word % 2 == 0) return false;
+    taken.push_back(word);
+    if (on_take) on_take();
+    return true;
+  }
+  std::vector<uint64_t> taken;
+  std::function<void()> on_take;
+};
+
+TEST_F(Stream, ATakerGetsItsMessagesAndTheReaderTheOthers) {
+  TestMessage message({1, 3}, 1);
+  for (const size_t step : {1, 8, 33, 100000}) {
+    channel_.reset();
+    MessageStream stream(port_.flushers(), channel_, nullptr);
+    OddTaker taker;
+    stream.setTaker(&taker);
+    const std::vector<uint64_t> words = {1, 3, 4, 5, 6, 8, 7, 9, 10};
+    for (const uint64_t word : words) {
+      message.segments[0][0] = word;
+      give(message.framed());
+    }
+    std::vector<uint64_t> read;
+    for (size_t i = 0; i < 4; ++i) {
+      KJ_IF_MAYBE (found, readStepwise(stream, step)) {
+        uint64_t word;
+        std::memcpy(&word, (*found)->getSegment(0).begin(), sizeof(word));
+        read.push_back(word);
+      }
+    }
+    EXPECT_EQ(read, (std::vector<uint64_t>{4, 6, 8, 10})) << step;
+    EXPECT_EQ(taker.taken, (std::vector<uint64_t>{1, 3, 5, 7, 9})) << step;
+    stream.setTaker(nullptr);
+  }
+}
+
+// Input that has arrived is not told of again by the descriptor: resuming must go on with it.
+TEST_F(Stream, APausedStreamGoesOnWhereItStood) {
+  MessageStream stream(port_.flushers(), channel_, nullptr);
+  OddTaker taker;
+  stream.setTaker(&taker);
+  TestMessage message({1}, 1);
+  for (uint64_t word = 1; word <= 19; word += 2) {
+    message.segments[0][0] = word;
+    give(message.framed());
+  }
+  channel_.readable = channel_.input.size();
+  taker.on_take = [&] { stream.pause(); };
+  stream.readReady();
+  for (size_t count = 1; count <= 10; ++count) {
+    EXPECT_EQ(taker.taken.size(), count);
+    stream.readReady();  // it may be told of more, and waits nevertheless
+    scope_.poll();
+    EXPECT_EQ(taker.taken.size(), count);
+    EXPECT_FALSE(stream.interestRead() && count == 0);
+    stream.resume();
+    EXPECT_EQ(taker.taken.size(), count);  // in a turn of its own
+    scope_.poll();
+  }
+  EXPECT_EQ(taker.taken.size(), 10u);
+  stream.setTaker(nullptr);
+}
+
+// What resumes may run inside the turn that goes on with the input.
+TEST_F(Stream, ATakerMayPauseAndResumeAtEachMessage) {
+  MessageStream stream(port_.flushers(), channel_, nullptr);
+  OddTaker taker;
+  stream.setTaker(&taker);
+  TestMessage message({1}, 1);
+  for (uint64_t word = 1; word < 2000; word += 2) {
+    message.segments[0][0] = word;
+    give(message.framed());
+  }
+  channel_.readable = channel_.input.size();
+  kj::Promise<void> later = nullptr;
+  taker.on_take = [&] {
+    stream.pause();
+    if (taker.taken.size() % 3 == 0) {
+      later = kj::evalLater([&] { stream.resume(); }).eagerlyEvaluate(nullptr);
+    } else {
+      stream.resume();
+    }
+  };
+  stream.readReady();
+  scope_.poll();
+  ASSERT_EQ(taker.taken.size(), 1000u);
+  later = nullptr;
+  EXPECT_EQ(taker.taken.back(), 1999u);
+  stream.setTaker(nullptr);
 }
 
 TEST_F(Stream, TellsTheWindowItWasGiven) {

@@ -109,6 +109,7 @@ void TestServer::serve() {
              [](uv_handle_t* handle) { delete reinterpret_cast<uv_poll_t*>(handle); });
     parked_.clear();
     parked_submits_.clear();
+    kept_leases_.clear();
     connections_.clear();
     scope.poll();
   }
@@ -172,6 +173,7 @@ void TestServer::releaseParked() {
     for (auto& reply : parked_) reply->send(patternBytes(8, 1));
     parked_.clear();
     parked_submits_.clear();
+    kept_leases_.clear();
   });
 }
 
@@ -352,6 +354,41 @@ kj::Promise<GetResult> TestServer::get(uint64_t transfer, uint64_t offset, uint3
   GetResult result;
   result.bytes = std::span(found->second).subspan(offset, length);
   return kj::mv(result);
+}
+
+bool TestServer::shareMemory(SharedRegion region) {
+  if (!share_memory) return false;
+  region_.emplace(std::move(region));
+  return true;
+}
+
+bool TestServer::putShared(uint64_t transfer, uint64_t offset, std::span<std::byte> bytes,
+                           kj::Own<BatchLease> lease) {
+  const auto to = destinationFor(transfer, offset, static_cast<uint32_t>(bytes.size()));
+  if (to.empty()) return false;
+  std::copy(bytes.begin(), bytes.end(), to.begin());
+  upload_bytes[transfer] += bytes.size();
+  if (keep_leases) kept_leases_.push_back(kj::mv(lease));
+  return true;
+}
+
+void TestServer::getShared(uint64_t transfer, uint64_t offset, uint32_t length,
+                           kj::Own<SharedReply> reply) {
+  const auto found = downloads.find(transfer);
+  if (found == downloads.end() || offset + length > found->second.size()) {
+    return reply->fail("The transfer is not there.");
+  }
+  const auto from = std::span(found->second).subspan(offset, length);
+  for (uint32_t slot = 0; slot < std::min(kDownloadSlots, shared_places_max); ++slot) {
+    const auto place = static_cast<uint32_t>(slot * kDownloadSlotBytes);
+    if (!lent_places_.insert(place).second) continue;
+    std::copy(from.begin(), from.end(), region_->downloads().begin() + place);
+    return reply->at(place);
+  }
+}
+
+bool TestServer::takenShared(uint32_t place) {
+  return lent_places_.erase(place) != 0;
 }
 
 void TestServer::disconnected(ConnectionKind kind, Trouble trouble, const std::string& reason) {

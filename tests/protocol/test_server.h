@@ -7,6 +7,8 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -63,6 +65,7 @@ class TestServer final : public SessionHandler {
   std::atomic<bool> ignore_hello{false};  // sessions open, hello never answered
   std::atomic<bool> hang_up_bulk{false};  // bulk connections are half closed and never read
   std::atomic<bool> keep_batches{true};   // in seen()
+  std::atomic<bool> share_memory{false};  // with clients that ask for it
 
   // From any thread: runs on the server's loop and waits for it.
   void onLoop(std::function<void()> task);
@@ -87,6 +90,8 @@ class TestServer final : public SessionHandler {
   std::map<uint64_t, std::vector<std::byte>> downloads;
   std::vector<End> ended;
   bool park_gets = false;
+  bool keep_leases = false;                   // of uploads in shared memory, until releaseParked()
+  size_t shared_places_max = SIZE_MAX;        // lent for downloads at one time
   uint64_t placements = 0, aborted_puts = 0;  // calls of destinationFor, putAborted
   std::vector<std::string> strangers;         // why they left
   size_t parked_count() const { return parked_.size(); }
@@ -102,6 +107,12 @@ class TestServer final : public SessionHandler {
   kj::Promise<void> putArrived(uint64_t transfer, uint64_t offset, uint32_t length) override;
   void putAborted(uint64_t transfer, uint64_t offset, uint32_t length) override;
   kj::Promise<GetResult> get(uint64_t transfer, uint64_t offset, uint32_t length) override;
+  bool shareMemory(SharedRegion region) override;
+  bool putShared(uint64_t transfer, uint64_t offset, std::span<std::byte> bytes,
+                 kj::Own<BatchLease> lease) override;
+  void getShared(uint64_t transfer, uint64_t offset, uint32_t length,
+                 kj::Own<SharedReply> reply) override;
+  bool takenShared(uint32_t place) override;
   void disconnected(ConnectionKind kind, Trouble trouble, const std::string& reason) override;
   void strangerLeft(const std::string& reason) override { strangers.push_back(reason); }
 
@@ -118,6 +129,9 @@ class TestServer final : public SessionHandler {
   SessionToken token_{1, 2, 3, 4, 5, 6, 7, 8};
   std::vector<kj::Own<CallReply>> parked_;
   std::vector<kj::Own<BatchLease>> parked_submits_;
+  std::vector<kj::Own<BatchLease>> kept_leases_;
+  std::optional<SharedRegion> region_;
+  std::set<uint32_t> lent_places_;
   std::mutex ready_mutex_;
   std::condition_variable ready_;
   bool running_ = false;

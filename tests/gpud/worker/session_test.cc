@@ -533,9 +533,9 @@ TEST_F(SessionTest, WaitedDownloadsPassThroughAWindow) {
 TEST_F(SessionTest, UploadsThroughSharedMemory) {
   share();
   struct Lease final : wire::BatchLease {
-    explicit Lease(int& ended) : ended(ended) {}
-    ~Lease() noexcept(false) override { ++ended; }
-    int& ended;
+    explicit Lease(std::shared_ptr<int> ended) : ended(std::move(ended)) {}
+    ~Lease() noexcept(false) override { ++*ended; }
+    const std::shared_ptr<int> ended;  // the last goes with the session
   };
   const auto data = pattern(2 * wire::kUploadSlotBytes, 4);
   const uint64_t memory = allocate(data.size());
@@ -546,7 +546,7 @@ TEST_F(SessionTest, UploadsThroughSharedMemory) {
   args.transfer = 21;
   submit(CallId::cuMemcpyHtoDAsync_v2, args);
   gate.set(false);
-  int ended = 0;
+  const auto ended = std::make_shared<int>(0);
   const auto part = session_->staging().uploadPart();
   for (size_t at = 0; at < data.size(); at += wire::kUploadSlotBytes) {
     EXPECT_TRUE(session_->putShared(21, at, part.subspan(at, wire::kUploadSlotBytes),
@@ -554,9 +554,9 @@ TEST_F(SessionTest, UploadsThroughSharedMemory) {
   }
   EXPECT_TRUE(memGetInfo().answered);
   EXPECT_EQ(std::memcmp(reinterpret_cast<const void*>(memory), data.data(), data.size()), 0);
-  EXPECT_EQ(ended, 0);
+  EXPECT_EQ(*ended, 0);
   gate.set(true);
-  runUntil([&] { return ended == 2; });
+  runUntil([&] { return *ended == 2; });
   EXPECT_EQ(session_->staging().bytesInUse(), 0u);
   // The same bytes again belong to no transfer that is there.
   EXPECT_TRUE(session_->putShared(22, 0, part.first(100), kj::heap<Lease>(ended)));
