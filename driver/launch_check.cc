@@ -46,6 +46,13 @@ CUresult checkShape(const DeviceLimits& device, const LaunchShape& shape, std::s
 
 CUresult checkResources(const DeviceLimits& device, const FunctionLimits& function,
                         const LaunchShape& shape, std::string* why) {
+  for (int axis = 0; axis < 3 && product(function.required_block) != 0; ++axis) {
+    if (shape.block[axis] == function.required_block[axis]) continue;
+    return refuse(CUDA_ERROR_INVALID_VALUE, why,
+                  std::string("Block dimension ") + "xyz"[axis] + " is " +
+                      std::to_string(shape.block[axis]) + "; the kernel requires " +
+                      std::to_string(function.required_block[axis]) + ".");
+  }
   const uint64_t threads = product(shape.block);
   const uint64_t warps = (threads + device.warp_size - 1) / device.warp_size;
   const uint64_t registers = warps * device.warp_size * function.registers;

@@ -36,6 +36,7 @@ struct FunctionLimits {
   bool cluster_size_must_be_set = false;
   uint32_t required_cluster[3] = {0, 0, 0};
   bool nonportable_cluster_allowed = false;
+  uint32_t required_block[3] = {0, 0, 0};  // .reqntid of the kernel; zero: none
 };
 
 struct LaunchShape {

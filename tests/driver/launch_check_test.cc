@@ -73,6 +73,20 @@ TEST(LaunchCheck, ThreadsPerBlockAreLimitedByDeviceAndKernel) {
   EXPECT_EQ(check(shape, bounded), CUDA_ERROR_INVALID_VALUE);
 }
 
+TEST(LaunchCheck, BlocksHaveTheSizeThatTheKernelRequires) {
+  FunctionLimits function = kFunction;
+  function.required_block[0] = 16;
+  function.required_block[1] = 2;
+  function.required_block[2] = 1;
+  LaunchShape shape = kShape;
+  EXPECT_EQ(check(shape, function), CUDA_ERROR_INVALID_VALUE) << "as many threads, another shape";
+  shape.block[0] = 16;
+  shape.block[1] = 2;
+  EXPECT_EQ(check(shape, function), CUDA_SUCCESS);
+  shape.block[2] = 2;
+  EXPECT_EQ(check(shape, function), CUDA_ERROR_INVALID_VALUE);
+}
+
 TEST(LaunchCheck, TooManyRegistersAreOutOfResources) {
   FunctionLimits hungry = kFunction;
   hungry.registers = 128;

@@ -161,6 +161,58 @@ TEST(Async, BulkReductionsAddUp) {
 
 // Each thread takes as many bytes as its number says, twice, in a function that is called in a
 // loop.
+TEST(Async, CopiesLeaveOutSourcesAndBytes) {
+  TestDevice device;
+  TestModule module(device, kernelText(R"(.reg .b32 %r<6>; .reg .b16 %h; .reg .pred %p;
+      .reg .b64 %d<4>; .shared .align 16 .b8 data[512];)",
+                                       R"(
+    mov.u32 %r0, data; mad.lo.u32 %r0, %t2, 16, %r0; mad.wide.u32 %at, %t2, 16, %in0;
+    and.b32 %r1, %t2, 1; setp.eq.u32 %p, %r1, 0;
+    cp.async.ca.shared.global [%r0], [%at], 16, %p;
+    cp.async.wait_all; bar.sync 0;
+    ld.shared.b32 %r2, [%r0+4]; mad.wide.u32 %d0, %t2, 16, %out; st.global.b32 [%d0], %r2;
+    cp.async.ca.shared.global [%r0], [%at], 16, !%p; cp.async.wait_all; bar.sync 0;
+    ld.shared.b32 %r2, [%r0+4]; st.global.b32 [%d0+4], %r2;
+    mov.u32 %r3, %t2; cvt.u16.u32 %h, %r3; mul.lo.u16 %h, %h, 2049;
+    mad.wide.u32 %d1, %t2, 16, %in1;
+    cp.async.bulk.global.shared::cta.bulk_group.cp_mask [%d1], [%r0], 16, %h;
+    setp.eq.u32 %p, %t2, 0; mov.u64 %d2, 504; mov.u32 %r4, data; bar.sync 0;
+    @%p st.bulk.weak.shared::cta [%r4], %d2, 0;
+    bar.sync 0; ld.shared.b32 %r2, [%r0+8]; st.global.b32 [%d0+8], %r2;
+    mapa.shared::cluster.u64 %d3, %d2, 0; getctarank.shared::cluster.u64 %r5, %d3;
+    cvt.u32.u64 %r4, %d3; add.u32 %r5, %r5, %r4; st.async.mmio.release.sys.global.b32 [%d0+12], %r5;
+    red.async.mmio.release.sys.global.add.u32 [%d0+12], 5;)",
+                                       2));
+  auto* in = device.allocateArray<uint32_t>(128);
+  for (uint32_t k = 0; k < 128; ++k) in[k] = 0x01010101 * (k + 1);
+  auto* masked = device.allocateArray<uint8_t>(512);
+  std::memset(masked, 0xee, 512);
+  auto* out = device.allocateArray<uint32_t>(128);
+  LaunchResult r = module.launch("k", {1}, {32}, 0, out, in, masked);
+  ASSERT_EQ(r.status, LaunchStatus::ok) << r.detail.message;
+  for (uint32_t l = 0; l < 32; ++l) {
+    uint32_t value = in[4 * l + 1];
+    EXPECT_EQ(out[4 * l], l % 2 == 0 ? 0 : value) << l;
+    EXPECT_EQ(out[4 * l + 1], l % 2 == 1 ? 0 : value) << l;
+    for (uint32_t k = 0; k < 16; ++k) {
+      bool copied = (l * 2049 >> k & 1) != 0;
+      uint8_t whole = l % 2 == 1 ? 0 : reinterpret_cast<uint8_t*>(in)[16 * l + k];
+      EXPECT_EQ(masked[16 * l + k], copied ? whole : 0xee) << l << " " << k;
+    }
+    // Zeros up to byte 504: the last thread's third word is at 504.
+    EXPECT_EQ(out[4 * l + 2], 0u) << l;
+    EXPECT_EQ(out[4 * l + 3], 504u + 5u);
+  }
+}
+
+TEST(Async, ZerosBeyondSharedMemoryAreAnError) {
+  TestDevice device;
+  TestModule module(device, kernelText(".reg .b64 %d; .shared .align 16 .b8 data[64];",
+                                       "st.bulk.shared::cta [data], 8589934592, 0;", 0));
+  auto* out = device.allocateArray<uint32_t>(1);
+  EXPECT_EQ(module.launch("k", {1}, {1}, 0, out).status, LaunchStatus::illegal_address);
+}
+
 TEST(Async, StackThatGrows) {
   TestDevice device;
   TestModule module(device, header() + R"(

@@ -186,7 +186,7 @@ Exercised Exerciser::run(std::string_view text, unsigned timeout_ms) {
 std::string runnableModuleOf(std::string_view instruction) {
   std::string text =
       ".version 9.0\n.target sm_120a\n.address_size 64\n"
-      ".global .align 16 .b8 cells[256];\n"
+      ".global .align 16 .b8 cells[256];\n.global .texref image;\n.global .surfref target;\n"
       ".visible .entry k(.param .u64 p)\n{\n"
       ".reg .pred %p<10>;\n.reg .b8 %x<10>;\n.reg .b16 %h<10>;\n.reg .b32 %r<10>;\n"
       ".reg .b64 %d<10>;\n.reg .b128 %q<10>;\n.shared .align 16 .b8 shared_cells[256];\n"

@@ -156,6 +156,33 @@ TEST(Oracle, HalvesSaturateAndCutOffNegatives) {
   });
 }
 
+// add, sub and fma of f32 with operands of 16 bits, which are exact as f32.
+TEST(Oracle, SinglesWithOperandsOf16Bits) {
+  for (const Number& half : {kF16, kBf16}) {
+    std::vector<Row> rows = rowsOf(half), singles = rowsOf(kF32);
+    for (size_t k = 0; k < rows.size(); ++k) rows[k][2] = singles[k][2];
+    for (const auto& [mode, rounding] : kModes) {
+      for (const auto& [name, operation] : kArithmetic) {
+        if (name == std::string("mul")) continue;
+        const bool fma = name == std::string("fma");
+        const Operation& op = operation;
+        const mpfr_rnd_t how = rounding;
+        std::string text = std::string(name) + "." + mode + ".f32." + half.name;
+        SCOPED_TRACE(text);
+        text = "cvt.u16.u32 %x, %a; cvt.u16.u32 %y, %b; " + text +
+               (fma ? " %d, %x, %y, %c;" : " %d, %x, %c;");
+        compare(kF32, execute(text, 4, 4, rows, ".reg .b16 %x, %y;"), rows, [&](const Row& row) {
+          auto widened = [&](uint64_t bits) {
+            return isNan(half, bits) ? kF32.nan : bitsOf(kF32, doubleOf(half, bits));
+          };
+          Row exact = {widened(row[0]), fma ? widened(row[1]) : row[2], row[2]};
+          return rounded(kF32, kF32, exact, op, how);
+        });
+      }
+    }
+  }
+}
+
 // Two rows' values in one register: the low and the high half.
 TEST(Oracle, PairsOfSinglesAreTwoSingles) {
   std::vector<Row> rows = rowsOf(kF32), packed;

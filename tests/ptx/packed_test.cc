@@ -102,6 +102,86 @@ TEST(Packed, ScalarVideoInstructions) {
   EXPECT_EQ(out[7], 0xf80ff7f0u);  // 100 modulo 32 is 4
 }
 
+// vmad as the manual writes it: the product complemented and one added where it is negated.
+TEST(Packed, VideoMultiplyAddNegatesAndSaturates) {
+  const uint32_t edges[] = {0,          1,          0xffffffff, 0x7fffffff,
+                            0x80000000, 0x80000001, 0x1234abcd, 0xff80ff80};
+  for (int form = 0; form < 96; ++form) {
+    const bool sign_a = form & 1, sign_b = form & 2, sat = form & 4, po = form / 32 == 2;
+    const int shift = form & 8 ? 7 : 0, minus = form / 32 == 0 ? 0 : form & 16 ? 2 : 1;
+    const bool minus_product = !po && minus == 1, minus_c = !po && minus == 2;
+    std::string instruction = std::string("vmad.s32") + (sign_a ? ".s32" : ".u32") +
+                              (sign_b ? ".s32" : ".u32") + (po ? ".po" : "") + (sat ? ".sat" : "") +
+                              (shift != 0 ? ".shr7" : "") + " %d, " + (minus_product ? "-" : "") +
+                              "%a, %b, " + (minus_c ? "-" : "") + "%c;";
+    SCOPED_TRACE(instruction);
+    TestDevice device;
+    TestModule module(device, kernelText(".reg .b32 %a, %b, %c, %d;", R"(
+      mad.wide.u32 %at, %tidx, 16, %in0; ld.global.v2.b32 {%a, %b}, [%at]; ld.global.b32 %c, [%at+8];
+      )" + instruction + "mad.wide.u32 %at, %tidx, 4, %out; st.global.b32 [%at], %d;"));
+    ASSERT_TRUE(module);
+    auto* in = device.allocateArray<uint32_t>(4 * 512);
+    auto* out = device.allocateArray<uint32_t>(512);
+    for (uint32_t k = 0; k < 512; ++k) {
+      for (uint32_t n = 0; n < 3; ++n) in[4 * k + n] = edges[k >> (3 * n) & 7];
+    }
+    ASSERT_EQ(module.launch("k", {4}, {128}, 0, out, in).status, LaunchStatus::ok);
+    const bool is_signed = sign_a || sign_b || minus_product || minus_c;
+    for (uint32_t k = 0; k < 512; ++k) {
+      auto part = [&](uint32_t n, bool extends) -> __int128 {
+        return extends ? __int128{static_cast<int32_t>(in[4 * k + n])} : __int128{in[4 * k + n]};
+      };
+      __int128 sum = part(0, sign_a) * part(1, sign_b), lsb = po ? 1 : 0;
+      uint32_t c = in[4 * k + 2];
+      if (minus_product) sum = ~sum, lsb = 1;
+      if (minus_c) c = ~c, lsb = 1;
+      sum += (is_signed ? __int128{static_cast<int32_t>(c)} : __int128{c}) + lsb;
+      auto value = static_cast<int64_t>(sum >> shift);
+      int64_t least = is_signed ? INT32_MIN : 0, most = is_signed ? INT32_MAX : UINT32_MAX;
+      if (sat) value = std::min(std::max(value, least), most);
+      ASSERT_EQ(out[k], static_cast<uint32_t>(value)) << k;
+    }
+  }
+}
+
+TEST(Packed, IntegersPackBelowTheBitsOfAThird) {
+  for (int bits : {16, 8, 4, 2}) {
+    for (bool is_signed : {false, true}) {
+      std::string type = (is_signed ? "s" : "u") + std::to_string(bits);
+      std::string instruction =
+          "cvt.pack.sat." + type + (bits == 16 ? ".s32 %d, %a, %b;" : ".s32.b32 %d, %a, %b, %c;");
+      SCOPED_TRACE(instruction);
+      TestDevice device;
+      TestModule module(device, kernelText(".reg .b32 %a, %b, %c, %d;", R"(
+        mad.wide.u32 %at, %tidx, 16, %in0; ld.global.v2.b32 {%a, %b}, [%at]; ld.global.b32 %c, [%at+8];
+        )" + instruction + "mad.wide.u32 %at, %tidx, 4, %out; st.global.b32 [%at], %d;"));
+      ASSERT_TRUE(module);
+      const int32_t edges[] = {0,  1,   -1,  2,    -2,    7,     8,         -8,
+                               -9, 127, 128, -129, 65535, 65536, INT32_MIN, INT32_MAX};
+      auto* in = device.allocateArray<int32_t>(4 * 256);
+      auto* out = device.allocateArray<uint32_t>(256);
+      for (uint32_t k = 0; k < 256; ++k) {
+        in[4 * k] = edges[k % 16];
+        in[4 * k + 1] = edges[k / 16];
+        in[4 * k + 2] = static_cast<int32_t>(0x9e3779b9u * (k + 1));
+      }
+      ASSERT_EQ(module.launch("k", {2}, {128}, 0, out, in).status, LaunchStatus::ok);
+      int64_t least = is_signed ? -(int64_t{1} << (bits - 1)) : 0;
+      int64_t most = (int64_t{1} << (is_signed ? bits - 1 : bits)) - 1;
+      for (uint32_t k = 0; k < 256; ++k) {
+        auto part = [&](uint32_t n) {
+          int64_t v = std::min(std::max(int64_t{in[4 * k + n]}, least), most);
+          return static_cast<uint64_t>(v) & ((uint64_t{1} << bits) - 1);
+        };
+        uint64_t want =
+            part(1) | part(0) << bits |
+            (bits == 16 ? 0 : uint64_t{static_cast<uint32_t>(in[4 * k + 2])} << (2 * bits));
+        ASSERT_EQ(out[k], static_cast<uint32_t>(want)) << k;
+      }
+    }
+  }
+}
+
 TEST(Packed, MinimumOfThreeAndVectors) {
   TestDevice device;
   TestModule module(device,

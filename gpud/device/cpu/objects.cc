@@ -250,7 +250,10 @@ FunctionLimits Function::limits(const Device& device) const {
       .registers = info().registers,
       .cluster_size_must_be_set = settings.cluster_must_be_set != 0,
       .nonportable_cluster_allowed = settings.nonportable_cluster != 0};
-  for (int axis = 0; axis < 3; ++axis) limits.required_cluster[axis] = settings.cluster[axis];
+  for (int axis = 0; axis < 3; ++axis) {
+    limits.required_cluster[axis] = settings.cluster[axis];
+    limits.required_block[axis] = info().required_threads[axis];
+  }
   return limits;
 }
 

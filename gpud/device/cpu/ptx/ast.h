@@ -71,6 +71,7 @@ struct Operand {
   };
   Kind kind = Kind::integer;
   bool negated = false;     // !p
+  bool minus = false;       // -r, of a register
   bool is_double = false;   // real: written as a 64-bit value
   bool is_decimal = false;  // real: written in decimal, converts to the type of the instruction
   char component = 0;       // x, y, z, w of a special or vector register

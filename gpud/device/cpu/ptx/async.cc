@@ -132,6 +132,14 @@ const Block* blockOfRank(const Warp& w, uint32_t rank) {
 
 namespace {
 
+// Bit k of the mask: byte k of each 16 is copied.
+void copyMasked(uint32_t mask, uint64_t to, uint64_t from, uint32_t bytes) {
+  for (uint32_t at = 0; at < bytes; ++at) {
+    if ((mask >> (at % 16) & 1) == 0) continue;
+    *reinterpret_cast<std::byte*>(to + at) = *reinterpret_cast<const std::byte*>(from + at);
+  }
+}
+
 void copyOrReduce(const Inst* i, uint64_t to, uint64_t from, uint32_t bytes) {
   if (i->aux == 0) {
     std::memmove(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes);
@@ -154,6 +162,7 @@ void copyBulk(Warp& w, const Inst* i, uint32_t l, uint64_t to, uint64_t from, ui
     w.address[l] = end;
     checkAddresses(w, i, 1u << l, 16, Space::generic);
   }
+  if (i->b != kNone) return copyMasked(lanes<uint16_t>(w, i->b)[l], to, from, bytes);
   if (i->c == kNone) {
     copyOrReduce(i, to, from, bytes);
     if (barrier != 0) completeBytes(barrier, bytes);
@@ -184,6 +193,27 @@ const Inst* bulkCopy(Warp& w, const Inst* i) {
   if (i->y != 0) resolve(i - 1, 8, barrier);
   resolve(i, 16, to);
   forLanes(mask, [&](uint32_t l) { copyBulk(w, i, l, to[l], from[l], barrier[l]); });
+  return i + 1;
+}
+
+const Inst* zeroBulk(Warp& w, const Inst* i) {
+  const uint32_t mask = execMask(w, i);
+  if (mask == 0) return i + 1;
+  w.block->launch->executors->resolve(w, i, mask, 8);
+  uint64_t start[kLanes];
+  std::memcpy(start, w.address, sizeof start);
+  w.pc = i;
+  w.spacing = kNone;
+  forLanes(mask, [&](uint32_t l) {
+    const uint64_t bytes = lanes<uint64_t>(w, i->b)[l];
+    if (bytes == 0) return;
+    const Place place = placeOf(w, start[l]);
+    if (place.block == nullptr || bytes > place.block->shared_bytes - place.offset) {
+      raise(w, i, LaunchStatus::illegal_address, l, start[l]);
+    }
+    if (bytes % 8 != 0) raise(w, i, LaunchStatus::illegal_instruction, l, bytes);
+    std::memset(reinterpret_cast<void*>(start[l]), 0, bytes);
+  });
   return i + 1;
 }
 

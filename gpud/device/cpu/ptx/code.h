@@ -137,6 +137,7 @@ enum class Element : uint8_t {
   s8,
   u8,
   e2m1,
+  e2m1_packed,  // eight to a register; e2m1 and the others below 8 bits have a byte each
   e2m3,
   e3m2,
   e4m3,
@@ -161,16 +162,49 @@ struct Fragment {
   std::vector<uint16_t> places;
 };
 
+// The half of A that a sparse product multiplies: each chunk of a row has two of its four parts,
+// and four bits say which.
+struct SparseForm {
+  uint8_t chunk = 0;       // elements; 0: A is not sparse. Two tf32 count as four halves
+  uint8_t first_lane = 0;  // of each four lanes: the first that has the bits
+  bool two_rows = false;   // a register has four chunks of two rows, else eight of one
+  Ref metadata = 0;
+};
+
+// The scales of the blocks of a factor: bytes of a register, from a byte and a lane that operands
+// name.
+struct ScaleForm {
+  Ref data = 0, byte = 0, lane = 0;
+};
+
 // An operation of a warp on matrices.
 struct MatrixSite {
   uint32_t m = 0, n = 0, k = 0;
-  uint32_t batch = 1;       // products at once
-  bool saturates = false;   // integers
-  bool by_and = false;      // single bits: and, else xor
-  bool by_column = false;   // loads and stores: the matrix lies column by column
-  bool transposed = false;  // ldmatrix, stmatrix
-  Ref stride = 0;           // elements from line to line
+  uint32_t batch = 1;    // products at once
+  uint8_t rounding = 0;  // Rounding, of f64
+  SparseForm sparse;
+  uint8_t scales = 0;        // blocks of a row of A; 0: nothing is scaled
+  bool scales_e4m3 = false;  // what the scales are, else powers of two
+  ScaleForm scale_a, scale_b;
+  bool saturates = false;  // integers
+  bool by_and = false;     // single bits: and, else xor
+  bool by_column = false;  // loads and stores: the matrix lies column by column
+  Ref stride = 0;          // elements from line to line
   Fragment a, b, c, d;
+};
+
+// ldmatrix and stmatrix: up to four tiles, whose rows are 16 bytes in memory.
+struct TileSite {
+  enum class Form : uint8_t {
+    halves_8x8,   // rows of 8 elements of 16 bits
+    bytes_16x16,  // loads: columns of 16 bytes
+    bytes_8x16,   // loads: rows of 16 bytes
+    bytes_16x8,   // stores: columns of 16 bytes
+  } form = Form::halves_8x8;
+  bool transposed = false;   // halves
+  uint8_t element_bits = 8;  // of the bytes: 6 and 4 are packed in memory
+  uint8_t count = 1;         // tiles
+  Ref refs[4] = {};
 };
 
 // A fetch from a texture: where the lanes have its coordinates and take its components.
@@ -214,10 +248,11 @@ struct TensorSite {
   enum class Kind : uint8_t { load, store, reduce } kind = Kind::load;
   uint8_t rank = 1;
   bool im2col = false;
-  bool signals = false;   // a load completes bytes of an mbarrier
-  uint8_t reduction = 0;  // AtomicOp
-  Ref at[5] = {};         // coordinates, the innermost dimension first
-  Ref offset[3] = {};     // im2col loads: offsets of the pixels
+  bool picks_rows = false;  // gather4, scatter4: a column and the numbers of four rows of a matrix
+  bool signals = false;     // a load completes bytes of an mbarrier
+  uint8_t reduction = 0;    // AtomicOp
+  Ref at[5] = {};           // coordinates, the innermost dimension first
+  Ref offset[3] = {};       // im2col loads: offsets of the pixels
   bool has_offset = false;
   bool multicasts = false;
   Ref targets = 0;  // blocks of the cluster
@@ -240,8 +275,10 @@ struct VideoForm {
   uint8_t shift = 0;   // vmad: right shift of the result
   bool sign_d = false, sign_a = false, sign_b = false;
   bool saturates = false;
-  bool wraps = false;                         // shifts: count modulo 32
-  bool plus_one = false;                      // vmad .po
+  bool wraps = false;          // shifts: count modulo 32
+  bool plus_one = false;       // vmad .po
+  bool minus_product = false;  // vmad
+  bool minus_c = false;
   uint8_t compare = 0;                        // vset: Compare
   uint8_t select[3] = {0, 0, 0};              // of d, a, b: bytes << 4 | part; SIMD: unused
   uint8_t mask = 15;                          // SIMD: parts that are written or summed
@@ -260,6 +297,7 @@ struct ProgramCode {
   std::deque<FunctionCode> functions;
   std::deque<CallSite> call_sites;
   std::deque<MatrixSite> matrix_sites;
+  std::deque<TileSite> tile_sites;
   std::deque<op::VideoForm> video_forms;
   std::deque<TensorSite> tensor_sites;
   std::deque<TextureSite> texture_sites;

@@ -41,6 +41,8 @@ const Inst* predicateLogic(Warp& w, const Inst* i);
 const Inst* pack(Warp& w, const Inst* i);
 // parts dst, b, c, d of a
 const Inst* unpack(Warp& w, const Inst* i);
+// dst = a and b, signed, saturated to x bits (y = 1: signed), below the low bits of c.
+const Inst* packIntegers(Warp& w, const Inst* i);
 
 // warp_ops.cc ------------------------------------------------------------------------------------
 // dst, predicate e (kNone: none) = shuffle a by b, clamp c, members d; aux: 0 up, 1 down, 2 bfly, 3
@@ -86,8 +88,11 @@ bool canApply(AtomicOp op, Type type);
 // imm = MatrixSite. Loads and stores: a, b as for other accesses; x = the resolver, y = 1 where b
 // is the address's offset.
 const Inst* matrixMultiply(Warp& w, const Inst* i);
-const Inst* matrixLoad(Warp& w, const Inst* i);     // wmma.load
-const Inst* matrixStore(Warp& w, const Inst* i);    // wmma.store
+const Inst* matrixLoad(Warp& w, const Inst* i);   // wmma.load
+const Inst* matrixStore(Warp& w, const Inst* i);  // wmma.store
+
+// tiles.cc ---------------------------------------------------------------------------------------
+// imm = TileSite; the operation before has the address.
 const Inst* tileLoad(Warp& w, const Inst* i);       // ldmatrix
 const Inst* tileStore(Warp& w, const Inst* i);      // stmatrix
 const Inst* tileTranspose(Warp& w, const Inst* i);  // movmatrix: dst, a
@@ -110,8 +115,10 @@ const Inst* mbarrier(Warp& w, const Inst* i);
 const Inst* mbarrierPending(Warp& w, const Inst* i);  // dst = arrivals left in the state a
 // Copies d bytes (a register) from the generic address b to a + imm, then completes as many bytes
 // of the mbarrier at c; x = the resolver of a, y: 0 no mbarrier, 1 its address is shared; aux = an
-// AtomicOp of a reduction + 1, e = its Type.
+// AtomicOp of a reduction + 1, e = its Type; b = which bytes of each 16 are copied (kNone: all).
 const Inst* bulkCopy(Warp& w, const Inst* i);
+// Fills b bytes (a register) at a + imm, in shared memory, with zeros; x = the resolver.
+const Inst* zeroBulk(Warp& w, const Inst* i);
 // dst = the address a of shared memory as seen in block b of the cluster; aux = bytes (8: generic).
 const Inst* mapToRank(Warp& w, const Inst* i);
 const Inst* rankOfAddress(Warp& w, const Inst* i);  // dst = rank; aux = bytes of the address a
@@ -190,6 +197,10 @@ const Inst* video(Warp& w, const Inst* i);
 // dst = two packed small floats (2 or 1 bytes in a register of y bytes) of the f32 values a (high)
 // and b; x = SmallFormat, aux bit 2 relu.
 const Inst* packSmall(Warp& w, const Inst* i);
+// dst = two halves (x = 5: f16, 6: bf16), or four small floats (x = SmallFormat), of the f32 values
+// a, b and perhaps c, d, the first one highest, rounded by the random bits e; aux bit 2 relu, bit 3
+// satfinite.
+const Inst* packStochastic(Warp& w, const Inst* i);
 // dst = f16x2 (y = 0) or bf16x2 (y = 1) of the packed small floats a; d = bytes of a; aux bit 2
 // relu.
 const Inst* unpackSmall(Warp& w, const Inst* i);

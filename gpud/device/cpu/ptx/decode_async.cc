@@ -59,12 +59,14 @@ void decodeBulk(FunctionDecoder& d, Modifiers& m, bool reduces) {
   bool signals = m.take("mbarrier::complete_tx::bytes");
   m.take("bulk_group");
   bool hinted = m.has("L2::cache_hint"), multicast = m.take("multicast::cluster");
+  bool masked = m.take("cp_mask");
   m.takeCacheHints();
   if (to_space < 0 || from_space < 0) d.invalid("A bulk copy needs the spaces it copies between.");
   uint16_t aux = 0;
   uint32_t type = 0;
   if (reduces) takeReduction(d, m, aux, type);
-  size_t needed = 3 + (signals ? 1 : 0) + (multicast ? 1 : 0) + (hinted ? 1 : 0);
+  if (masked && (to_space != 2 || reduces)) d.invalid("Only copies to global memory have a mask.");
+  size_t needed = 3 + (signals ? 1 : 0) + (multicast ? 1 : 0) + (hinted ? 1 : 0) + (masked ? 1 : 0);
   d.needOperands(needed, needed);
   auto space = [](int k) { return k == 2 ? Space::global : Space::shared; };
   AddressOperand to = d.address(d.operand(0), space(to_space));
@@ -75,17 +77,29 @@ void decodeBulk(FunctionDecoder& d, Modifiers& m, bool reduces) {
     mask = d.temporary(4);
     d.emitConvert(mask, Type::u32, d.source(d.operand(4), Type::u16), Type::u16);
   }
+  Ref byte_mask = masked ? d.source(d.operand(needed - 1), Type::b16) : kNone;
   d.enterGuard();
   setAddress(d.emit(op::nothing), from);
   setAddress(d.emit(op::nothing), barrier);
   Inst& inst = d.emit(op::bulkCopy);
   setAddress(inst, to);
+  inst.b = byte_mask;
   inst.c = mask;
   inst.d = size;
   inst.y = signals;
   inst.aux = aux;
   inst.e = type;
   d.leaveGuard();
+}
+
+// `size`, or 0 in lanes whose predicate says to ignore the source.
+Ref sizeUnless(FunctionDecoder& d, const ast::Operand& ignores, Ref size) {
+  Inst& inst = d.emit(d.executors().integer(IntOp::select, Type::b32));
+  inst.a = d.context().constants.value(0, 4);
+  inst.b = size;
+  inst.c = d.sourcePredicate(ignores);
+  inst.x = ignores.negated;
+  return inst.dst = d.temporary(4);
 }
 
 void decodeCp(FunctionDecoder& d, Modifiers& m) {
@@ -126,8 +140,7 @@ void decodeCp(FunctionDecoder& d, Modifiers& m) {
   Ref given = d.context().constants.value(bytes, 4);
   if (d.in().operands.size() > 3) {
     const ast::Operand& last = d.operand(3);
-    if (d.registerType(last) == Type::pred)
-      d.unsupported("an ignore-src predicate is not supported.");
+    if (d.registerType(last) == Type::pred) given = sizeUnless(d, last, given);
     bool is_size = last.kind == ast::Operand::Kind::integer || sizeOf(d.registerType(last)) == 4;
     if (is_size) given = d.source(last, Type::u32);
   }
@@ -216,18 +229,26 @@ void decodeMapa(FunctionDecoder& d, Modifiers& m) {
   Type type = m.needType();
   d.needOperands(rank ? 2 : 3, rank ? 2 : 3);
   // getctarank has a 32-bit result whatever the type of the address is.
-  Type address_type =
-      rank && !shared && sizeOf(d.registerType(d.operand(1))) == 8 ? Type::u64 : type;
+  Type address_type = rank && sizeOf(d.registerType(d.operand(1))) == 8 ? Type::u64 : type;
+  if (!shared && sizeOf(address_type) != 8) {
+    d.unsupported("only 64-bit generic addresses are supported.");
+  }
   Ref a = d.source(d.operand(1), address_type);
   Ref b = rank ? a : d.source(d.operand(2), Type::u32);
-  Ref dst = d.destination(d.operand(0), rank ? Type::u32 : type);
+  Ref dst = d.destination(d.operand(0), rank ? Type::u32 : type), result = dst;
+  const bool wide = shared && sizeOf(address_type) == 8;
+  if (wide) {  // an address of shared memory has 32 bits, whatever holds it
+    Ref narrow = d.temporary(4);
+    d.emitConvert(narrow, Type::u32, a, Type::u64);
+    a = narrow;
+    if (!rank) result = d.temporary(4);
+  }
   Inst& inst = d.emit(rank ? op::rankOfAddress : op::mapToRank);
-  inst.dst = dst;
+  inst.dst = result;
   inst.a = a;
   inst.b = b;
-  inst.aux = static_cast<uint16_t>(sizeOf(address_type));
-  if (!shared && inst.aux != 8) d.unsupported("only 64-bit generic addresses are supported.");
-  if (shared && inst.aux != 4) d.unsupported("only 32-bit shared addresses are supported.");
+  inst.aux = shared ? 4 : 8;
+  if (result != dst) d.emitConvert(dst, Type::u64, result, Type::u32);
 }
 
 void decodeAlloca(FunctionDecoder& d, Modifiers& m) {

@@ -14,9 +14,41 @@ void emitFloat(FunctionDecoder& d, FloatOp op, Type type, FloatFlags flags, int 
       static_cast<uint16_t>((flags.ftz ? 1 : 0) | (flags.sat ? 2 : 0) | (flags.relu ? 4 : 0));
 }
 
+namespace {
+
+// add, sub and fma of f32 whose first operand, or two of fma, has 16 bits.
+void emitMixedArithmetic(FunctionDecoder& d, FloatOp op, Type half, FloatFlags flags) {
+  if (half != Type::f16 && half != Type::bf16) d.invalid("These types do not go together.");
+  const size_t halves = op == FloatOp::fma ? 2 : 1;
+  d.needOperands(halves + 2, halves + 2);
+  Ref refs[3] = {};
+  for (size_t k = 0; k <= halves; ++k) {
+    refs[k] = d.source(d.operand(k + 1), k < halves ? half : Type::f32);
+    if (k == halves) break;
+    Inst& widened = d.emit(d.executors().convert(Type::f32, half, {}, false));
+    widened.a = refs[k];
+    refs[k] = widened.dst = d.temporary(4);
+  }
+  Ref dst = d.destination(d.operand(0), Type::f32);
+  Inst& inst = d.emit(d.executors().floating(op, Type::f32, flags));
+  inst.dst = dst;
+  inst.a = refs[0];
+  inst.b = refs[1];
+  inst.c = refs[2];
+  inst.y = static_cast<uint8_t>(flags.rounding);
+  inst.aux = flags.sat ? 2 : 0;
+}
+
+}  // namespace
+
 void decodeFloatArithmetic(FunctionDecoder& d, Modifiers& m, Type type) {
   FloatFlags flags = m.takeFloatFlags();
   std::string_view name = d.in().opcode;
+  if (type == Type::f32 && name != "mul") {
+    Type half = m.takeType();
+    FloatOp op = name == "add" ? FloatOp::add : name == "sub" ? FloatOp::sub : FloatOp::fma;
+    if (half != Type::none) return emitMixedArithmetic(d, op, half, flags);
+  }
   if (name == "add") return emitFloat(d, FloatOp::add, type, flags, 2);
   if (name == "sub") return emitFloat(d, FloatOp::sub, type, flags, 2);
   if (name == "mul") return emitFloat(d, FloatOp::mul, type, flags, 2);

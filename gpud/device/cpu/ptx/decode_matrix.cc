@@ -1,4 +1,4 @@
-// mma, wmma, ldmatrix, stmatrix, movmatrix.
+// mma and wmma.
 #include <charconv>
 
 #include "gpud/device/cpu/ptx/decode_shared.h"
@@ -15,12 +15,12 @@ struct ElementName {
   uint32_t bits;  // in a register
 };
 constexpr ElementName kElements[] = {
-    {"b1", Element::b1, 1},      {"s4", Element::s4, 4},     {"u4", Element::u4, 4},
-    {"s8", Element::s8, 8},      {"u8", Element::u8, 8},     {"e2m1", Element::e2m1, 8},
-    {"e2m3", Element::e2m3, 8},  {"e3m2", Element::e3m2, 8}, {"e4m3", Element::e4m3, 8},
-    {"e5m2", Element::e5m2, 8},  {"f16", Element::f16, 16},  {"bf16", Element::bf16, 16},
-    {"tf32", Element::tf32, 32}, {"f32", Element::f32, 32},  {"s32", Element::s32, 32},
-    {"f64", Element::f64, 64},
+    {"b1", Element::b1, 1},      {"s4", Element::s4, 4},        {"u4", Element::u4, 4},
+    {"s8", Element::s8, 8},      {"u8", Element::u8, 8},        {"e2m1", Element::e2m1, 8},
+    {"e2m3", Element::e2m3, 8},  {"e3m2", Element::e3m2, 8},    {"e4m3", Element::e4m3, 8},
+    {"e5m2", Element::e5m2, 8},  {"f16", Element::f16, 16},     {"bf16", Element::bf16, 16},
+    {"tf32", Element::tf32, 32}, {"f32", Element::f32, 32},     {"s32", Element::s32, 32},
+    {"f64", Element::f64, 64},   {"", Element::e2m1_packed, 4},
 };
 
 uint32_t bitsOf(Element element) {
@@ -41,8 +41,8 @@ bool isWhole(Element e) {
          e == Element::u8;
 }
 bool isSmallFloat(Element e) {
-  return e == Element::e2m1 || e == Element::e2m3 || e == Element::e3m2 || e == Element::e4m3 ||
-         e == Element::e5m2;
+  return e == Element::e2m1 || e == Element::e2m1_packed || e == Element::e2m3 ||
+         e == Element::e3m2 || e == Element::e4m3 || e == Element::e5m2;
 }
 
 // A shape that an instruction has for a type of its factors.
@@ -195,17 +195,76 @@ void takeProductFlags(FunctionDecoder& d, Modifiers& m, MatrixSite& site, const 
   m.take("popc");
   site.saturates = m.take("satfinite");
   int rounding = m.takeOneOf({"rn", "rz", "rm", "rp"});
-  if (rounding > 0) d.unsupported("only rounding to nearest is supported.");
+  if (rounding >= 0 && t.a != Element::f64) d.invalid("Only products of f64 say how they round.");
+  site.rounding = static_cast<uint8_t>(rounding < 0 ? 0 : rounding);
+}
+
+// What .kind and .scale_vec say of the blocks that are scaled.
+void takeScaling(FunctionDecoder& d, Modifiers& m, MatrixSite& site, ProductTypes& t) {
+  int kind = m.takeOneOf({"kind::f8f6f4", "kind::mxf8f6f4", "kind::mxf4", "kind::mxf4nvf4"});
+  bool scaled = m.take("block_scale");
+  if (scaled != (kind > 0)) d.invalid("The kind of product and .block_scale do not go together.");
+  if (kind >= 0 && (!isSmallFloat(t.a) || !isSmallFloat(t.b))) {
+    d.invalid("A kind of product is for factors of 8, 6 and 4 bits.");
+  }
+  if (kind >= 2) {
+    if (t.a != Element::e2m1 || t.b != Element::e2m1) d.invalid("This kind needs factors of e2m1.");
+    t.a = t.b = Element::e2m1_packed;
+  }
+  if (!scaled) return;
+  int given = m.takeOneOf({"scale_vec::1X", "scale_vec::2X", "scale_vec::4X"});
+  if (given < 0 && kind < 3) given = kind - 1;
+  site.scales = given < 0 ? 0 : static_cast<uint8_t>(1u << given);
+  int type = m.takeOneOf({"ue8m0", "ue4m3"});
+  if (type < 0) d.invalid("The type of the scales is missing.");
+  site.scales_e4m3 = type == 1;
+  bool fits = kind == 1 ? given == 0 : kind == 2 ? given == 1 : given >= 1;
+  if (!fits || (site.scales_e4m3 && (kind != 3 || given != 2))) {
+    d.invalid("This kind of product does not have scales of this size and type.");
+  }
+}
+
+ScaleForm scaleOf(FunctionDecoder& d, size_t first) {
+  Operand data = d.operand(first);
+  const Operand& selector = d.operand(first + 1);
+  if (data.kind == Operand::Kind::vector && data.items.size() == 1) {
+    Operand only = data.items[0];
+    data = std::move(only);
+  }
+  if (selector.kind != Operand::Kind::vector || selector.items.size() != 2) {
+    d.invalid("A byte and a thread in braces are needed to choose the scales.");
+  }
+  return {d.source(data, Type::b32), d.source(selector.items[0], Type::b16),
+          d.source(selector.items[1], Type::b16)};
+}
+
+// A is sparse; its metadata and the selector are operands 4 and 5.
+void takeSparseForm(FunctionDecoder& d, MatrixSite& site, Element element) {
+  uint32_t bits = bitsOf(element);
+  uint32_t chunk = element == Element::tf32 ? 2 : bits == 4 ? 8 : 4;
+  if (site.m != 16 || bits > 32 || bits < 4) d.invalid("This product cannot be sparse.");
+  // Each four lanes have the bits of two rows.
+  uint32_t registers = 2 * (site.k / chunk) * 4 / 32;
+  bool two_rows = bits >= 16;
+  if (registers == 0 || registers > 4 || (!two_rows && registers < 2)) {
+    d.invalid("Sparse products do not have this shape.");
+  }
+  const Operand& selector = d.operand(5);
+  if (selector.kind != Operand::Kind::integer || selector.value < 0 ||
+      selector.value >= 4 / registers) {
+    d.invalid("The sparsity selector of this shape is a constant from 0 to " +
+              std::to_string(4 / registers - 1) + ".");
+  }
+  site.sparse.chunk = static_cast<uint8_t>(chunk);
+  site.sparse.first_lane = static_cast<uint8_t>(selector.value * registers);
+  site.sparse.two_rows = two_rows;
+  site.sparse.metadata = d.source(d.operand(4), Type::b32);
 }
 
 void decodeMma(FunctionDecoder& d, Modifiers& m) {
-  if (m.has("sp") || m.has("sp::ordered_metadata")) {
-    d.unsupported("sparse matrices are not supported.");
-  }
-  if (m.has("block_scale")) d.unsupported("scaled blocks are not supported.");
+  bool sparse = m.takeOneOf({"sp", "sp::ordered_metadata"}) >= 0;
   m.take("sync");
   m.take("aligned");
-  m.take("kind::f8f6f4");
   const Shape& shape = takeShape(d, m);
   int layout_a = m.takeOneOf({"row", "col"}), layout_b = m.takeOneOf({"row", "col"});
   ProductTypes t = takeProductTypes(d, m);
@@ -214,12 +273,20 @@ void decodeMma(FunctionDecoder& d, Modifiers& m) {
   site.m = shape.m;
   site.n = shape.n;
   site.k = shape.k;
+  takeScaling(d, m, site, t);
   takeProductFlags(d, m, site, t);
-  d.needOperands(4, 4);
+  size_t operands = 4 + (sparse ? 2 : 0) + (site.scales != 0 ? 4 : 0);
+  d.needOperands(operands, operands);
   bool quads = shape.name == "m8n8k4" && t.a == Element::f16;
   if (shape.n != 8) d.unsupported("this shape is not supported.");
   if (!quads && (layout_a != 0 || layout_b != 1)) d.invalid("The layouts are not .row.col.");
   site.batch = quads ? 4 : 1;
+  if (sparse) takeSparseForm(d, site, t.a);
+  if (site.scales != 0) {
+    site.scale_a = scaleOf(d, sparse ? 6 : 4);
+    site.scale_b = scaleOf(d, sparse ? 8 : 6);
+  }
+  uint32_t k_of_a = sparse ? site.k / 2 : site.k;
   auto a = [&](uint32_t l, uint32_t k) {
     return quads ? quadFactorPlace(true, layout_a == 0, l, k)
                  : factorPlace(true, site.m, bitsOf(t.a), l, k);
@@ -233,7 +300,7 @@ void decodeMma(FunctionDecoder& d, Modifiers& m) {
       return quads ? quadSumPlace(element, l, k) : sumPlace(l, k);
     };
   };
-  buildFragment(d, site.a, t.a, d.operand(1), false, site.m, site.k, site.batch, a);
+  buildFragment(d, site.a, t.a, d.operand(1), false, site.m, k_of_a, site.batch, a);
   buildFragment(d, site.b, t.b, d.operand(2), false, site.k, site.n, site.batch, b);
   buildFragment(d, site.c, t.c, d.operand(3), false, site.m, site.n, site.batch, sum(t.c));
   buildFragment(d, site.d, t.d, d.operand(0), true, site.m, site.n, site.batch, sum(t.d));
@@ -294,51 +361,7 @@ void decodeWmma(FunctionDecoder& d, Modifiers& m) {
   emitMatrix(d, load ? op::matrixLoad : op::matrixStore, site, &address);
 }
 
-// ldmatrix and stmatrix of tiles of 8 x 8 elements of 16 bits.
-void decodeTiles(FunctionDecoder& d, Modifiers& m) {
-  bool load = d.in().opcode == "ldmatrix";
-  m.take("sync");
-  m.take("aligned");
-  if (!m.take("m8n8")) d.unsupported("only the shape m8n8 is supported.");
-  int count = m.takeOneOf({"x1", "x2", "x4"});
-  if (count < 0) d.invalid("The number of matrices is missing.");
-  MatrixSite site;
-  site.transposed = m.take("trans");
-  m.takeOneOf({"shared", "shared::cta"});
-  if (!m.take("b16")) d.unsupported("only the type b16 is supported.");
-  d.needOperands(2, 2);
-  AddressOperand address = d.address(d.operand(load ? 1 : 0), Space::shared);
-  uint32_t tiles = 1u << count;
-  const Operand& operand = d.operand(load ? 0 : 1);
-  std::vector<Operand> list{operand};
-  if (operand.kind == Operand::Kind::vector) list = operand.items;
-  if (list.size() != tiles) d.invalid("The number of registers is not the number of matrices.");
-  site.d.count = static_cast<uint8_t>(tiles);
-  for (uint32_t k = 0; k < tiles; ++k) {
-    site.d.refs[k] = load ? d.destination(list[k], Type::b32) : d.source(list[k], Type::b32);
-  }
-  emitMatrix(d, load ? op::tileLoad : op::tileStore, site, &address);
-}
-
-void decodeMovmatrix(FunctionDecoder& d, Modifiers& m) {
-  m.take("sync");
-  m.take("aligned");
-  if (!m.take("m8n8") || !m.take("trans") || !m.take("b16")) {
-    d.unsupported("only .m8n8.trans.b16 is supported.");
-  }
-  d.needOperands(2, 2);
-  Ref a = d.source(d.operand(1), Type::b32), dst = d.destination(d.operand(0), Type::b32);
-  d.enterGuard();
-  Inst& inst = d.emit(op::tileTranspose);
-  inst.dst = dst;
-  inst.a = a;
-  d.leaveGuard();
-}
-
-constexpr DecodeEntry kEntries[] = {
-    {"mma", decodeMma},        {"wmma", decodeWmma},           {"ldmatrix", decodeTiles},
-    {"stmatrix", decodeTiles}, {"movmatrix", decodeMovmatrix},
-};
+constexpr DecodeEntry kEntries[] = {{"mma", decodeMma}, {"wmma", decodeWmma}};
 
 }  // namespace
 

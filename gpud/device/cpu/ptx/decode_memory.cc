@@ -34,7 +34,7 @@ Space takeSpace(Modifiers& m) {
 bool takeOrder(Modifiers& m) {
   int order =
       m.takeOneOf({"weak", "volatile", "relaxed", "acquire", "release", "acq_rel", "mmio", "sc"});
-  if (order == 6) m.takeOneOf({"relaxed"});
+  if (order == 6) m.takeOneOf({"relaxed", "release"});
   m.takeOneOf({"cta", "cluster", "gpu", "sys"});
   return order >= 1 && order != 4;
 }
@@ -114,8 +114,26 @@ void emitSignal(FunctionDecoder& d, uint32_t bytes) {
   inst.b = inst.c = value;
 }
 
+// st.bulk: zeros into shared memory.
+void decodeBulkStore(FunctionDecoder& d, Modifiers& m) {
+  m.take("weak");
+  Space space = m.takeOneOf({"shared", "shared::cta"}) >= 0 ? Space::shared : Space::generic;
+  d.needOperands(3, 3);
+  if (d.operand(2).kind != Operand::Kind::integer || d.operand(2).value != 0) {
+    d.invalid("'st.bulk' stores zeros only.");
+  }
+  AddressOperand address = d.address(d.operand(0), space);
+  Ref size = d.source(d.operand(1), Type::u64);
+  Inst& inst = d.emit(op::zeroBulk);
+  inst.a = address.a;
+  inst.imm = address.imm;
+  inst.x = static_cast<uint8_t>(address.resolver);
+  inst.b = size;
+}
+
 void decodeLoadStore(FunctionDecoder& d, Modifiers& m) {
   bool load = d.in().opcode != "st";
+  if (!load && m.take("bulk")) return decodeBulkStore(d, m);
   bool waits = takeOrder(m) && load;
   Space space = takeSpace(m);
   m.takeCacheHints();

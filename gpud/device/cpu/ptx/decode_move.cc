@@ -253,6 +253,57 @@ bool takeSmallConversion(FunctionDecoder& d, Modifiers& m, const Conversion& c) 
   return true;
 }
 
+// cvt.rs: to two halves or four smaller floats, rounded by random bits.
+void convertStochastic(FunctionDecoder& d, Modifiers& m, const Conversion& c) {
+  const int format =
+      m.takeOneOf({"e4m3x4", "e5m2x4", "e2m3x4", "e3m2x4", "e2m1x4", "f16x2", "bf16x2"});
+  if (format < 0 || m.needType() != Type::f32) d.invalid("'cvt.rs' does not have these types.");
+  const bool four = format < 5;
+  if (four && !c.satfinite) d.invalid("This conversion needs .satfinite.");
+  const size_t operands = four ? 3 : 4;
+  d.needOperands(operands, operands);
+  std::vector<Operand> list;
+  if (four) {
+    list = d.operand(1).items;
+  } else {
+    list = {d.operand(1), d.operand(2)};
+  }
+  if (list.size() != (four ? 4 : 2)) d.invalid("Four values in braces are needed.");
+  Ref refs[4] = {};
+  for (size_t k = 0; k < list.size(); ++k) refs[k] = d.source(list[k], Type::f32);
+  const Ref random = d.source(d.operand(operands - 1), Type::b32);
+  const Ref dst = d.destination(d.operand(0), format == 4 ? Type::b16 : Type::b32);
+  Inst& inst = d.emit(op::packStochastic);
+  inst.dst = dst;
+  inst.a = refs[0];
+  inst.b = refs[1];
+  inst.c = refs[2];
+  inst.d = refs[3];
+  inst.e = random;
+  inst.x = static_cast<uint8_t>(format);
+  inst.aux = static_cast<uint16_t>((c.flags.relu ? 4 : 0) | (c.satfinite ? 8 : 0));
+}
+
+// cvt.pack: two integers become narrower, saturated, and lie below the low bits of a third.
+void convertPack(FunctionDecoder& d, Modifiers& m) {
+  constexpr uint8_t kBits[] = {16, 16, 8, 8, 4, 4, 2, 2};
+  const int type = m.takeOneOf({"u16", "s16", "u8", "s8", "u4", "s4", "u2", "s2"});
+  if (type < 0 || !m.take("s32")) d.invalid("'cvt.pack' does not have these types.");
+  const bool third = m.take("b32");
+  if (third == (type < 2)) d.invalid("The type of the third operand does not fit.");
+  d.needOperands(third ? 4 : 3, third ? 4 : 3);
+  const Ref a = d.source(d.operand(1), Type::s32), b = d.source(d.operand(2), Type::s32);
+  const Ref c = third ? d.source(d.operand(3), Type::b32) : a;
+  const Ref dst = d.destination(d.operand(0), Type::b32);
+  Inst& inst = d.emit(op::packIntegers);
+  inst.dst = dst;
+  inst.a = a;
+  inst.b = b;
+  inst.c = c;
+  inst.x = kBits[type];
+  inst.y = type % 2;
+}
+
 void decodeCvt(FunctionDecoder& d, Modifiers& m) {
   Conversion c;
   int integral = m.takeOneOf({"rni", "rzi", "rmi", "rpi"});
@@ -264,7 +315,8 @@ void decodeCvt(FunctionDecoder& d, Modifiers& m) {
   c.flags.sat = m.take("sat");
   c.satfinite = m.take("satfinite");
   c.flags.relu = m.take("relu");
-  if (m.has("rs")) d.unsupported("stochastic rounding is not supported.");
+  if (m.take("rs")) return convertStochastic(d, m, c);
+  if (c.flags.sat && m.take("pack")) return convertPack(d, m);
   if (takeSmallConversion(d, m, c)) return;
   Type to = m.needType(), from = m.needType();
   if (to == Type::f16x2 || to == Type::bf16x2) {

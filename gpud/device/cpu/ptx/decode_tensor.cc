@@ -40,11 +40,14 @@ void takeList(FunctionDecoder& d, const Operand& operand, Ref* refs, size_t coun
   }
 }
 
-void takeMode(FunctionDecoder& d, Modifiers& m, TensorSite& site) {
+void takeMode(FunctionDecoder& d, Modifiers& m, TensorSite& site, bool loads) {
   const int mode = m.takeOneOf({"tile", "im2col", "im2col_no_offs", "tile::gather4",
                                 "tile::scatter4", "im2col::w", "im2col::w::128"});
-  if (mode > 2) d.unsupported("this mode of copies of tensors is not supported.");
-  site.im2col = mode > 0;
+  if (mode > 4) d.unsupported("this mode of copies of tensors is not supported.");
+  site.im2col = mode == 1 || mode == 2;
+  site.picks_rows = mode > 2;
+  if (site.picks_rows && site.rank != 2) d.invalid("Rows are picked from two dimensions.");
+  if (site.picks_rows && (mode == 3) != loads) d.invalid("Loads gather, and stores scatter.");
   if (site.im2col && site.rank < 3) d.invalid("An im2col copy needs at least three dimensions.");
 }
 
@@ -66,7 +69,7 @@ void emitCopy(FunctionDecoder& d, TensorSite site, Extras extras) {
   const bool loads = site.kind == TensorSite::Kind::load;
   const Operand& tensor = d.operand(loads ? 1 : 0);
   const AddressOperand map = mapAddress(d, tensor);
-  takeList(d, tensor.items[1], site.at, site.rank, Type::b32);
+  takeList(d, tensor.items[1], site.at, site.picks_rows ? 5 : site.rank, Type::b32);
   const AddressOperand shared = d.address(d.operand(loads ? 0 : 1), Space::shared);
   const AddressOperand barrier = extras.signals ? d.address(d.operand(2), Space::shared) : shared;
   size_t next = loads ? 3 : 2;
@@ -97,7 +100,7 @@ void decodeTensorCopy(FunctionDecoder& d, Modifiers& m, bool reduces) {
   if (rank < 0) d.invalid("The number of dimensions is missing.");
   site.rank = static_cast<uint8_t>(rank + 1);
   if (prefetches) {
-    takeMode(d, m, site);
+    takeMode(d, m, site, true);
     m.take("L2");
     m.take("global");
     m.takeCacheHints();
@@ -109,7 +112,7 @@ void decodeTensorCopy(FunctionDecoder& d, Modifiers& m, bool reduces) {
   if (first < 0 || second < 0 || (first == 2) == (second == 2)) {
     d.invalid("A copy of a tensor needs global and shared memory.");
   }
-  takeMode(d, m, site);
+  takeMode(d, m, site, first != 2);
   if (m.takeOneOf({"cta_group::1", "cta_group::2"}) >= 0) {
     d.unsupported("pairs of blocks are not supported.");
   }

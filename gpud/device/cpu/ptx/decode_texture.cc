@@ -1,5 +1,5 @@
 // Texture and surface instructions. The texture is a 64-bit value in a register, as nvcc passes
-// texture objects.
+// texture objects, or the address of a variable that is a reference.
 #include "gpud/device/cpu/ptx/decode_shared.h"
 
 namespace farwarp::ptx {
@@ -24,15 +24,26 @@ Geometry takeGeometry(FunctionDecoder& d, Modifiers& m, bool surface) {
   return kGeometries[k];
 }
 
-// The texture that [a, ...] names.
-Ref textureOf(FunctionDecoder& d, const Operand& operand) {
+// The texture or surface that [a, ...] names; `reference` is the type of a variable that may.
+Ref textureOf(FunctionDecoder& d, const Operand& operand, Type reference) {
   if (operand.kind != Operand::Kind::address || operand.items.empty()) {
     d.invalid("A texture in brackets is needed.");
   }
-  if (operand.items[0].kind != Operand::Kind::reg) {
-    d.unsupported("texture and surface references are not supported; use texture objects.");
+  Operand name = operand.items[0];
+  if (name.kind == Operand::Kind::symbol) {
+    const ast::Symbol& symbol = d.context().module.symbols[name.symbol];
+    if (symbol.kind == ast::SymbolKind::param) {
+      d.unsupported("references to textures in parameters are not supported.");
+    }
+    if (symbol.type != reference) {
+      d.invalid("'" + std::string(symbol.name) + "' is not a variable of type ." +
+                typeName(reference) + ".");
+    }
+    name.value = operand.value;
+  } else if (name.kind != Operand::Kind::reg) {
+    d.invalid("A texture or surface is named by a register or a variable.");
   }
-  return d.source(operand.items[0], Type::b64);
+  return d.source(name, Type::b64);
 }
 
 // The elements of a vector operand, or the one of a scalar.
@@ -121,7 +132,7 @@ void decodeTex(FunctionDecoder& d, Modifiers& m) {
   d.needOperands(fixed, fixed + 1);
   const Type type = site.by_index ? Type::s32 : Type::f32;
   const Operand& source = d.operand(1);
-  const Ref texture = textureOf(d, source);
+  const Ref texture = textureOf(d, source, Type::texref);
   const uint32_t axes = site.cube ? 3 : site.dimensions;
   takeCoordinates(d, coordinatesOf(d, source), site, axes, type);
   if (level == 1) site.level = d.source(d.operand(2), type);
@@ -152,7 +163,7 @@ void decodeTld4(FunctionDecoder& d, Modifiers& m) {
   takeResult(d, m, site);
   if (site.by_index) d.invalid("The coordinates of 'tld4' have type .f32.");
   d.needOperands(2, 3);
-  const Ref texture = textureOf(d, d.operand(1));
+  const Ref texture = textureOf(d, d.operand(1), Type::texref);
   takeCoordinates(d, coordinatesOf(d, d.operand(1)), site, site.cube ? 3 : 2, Type::f32);
   if (d.in().operands.size() > 2) {
     const Operand& last = d.operand(2);
@@ -174,7 +185,7 @@ void takeSurface(FunctionDecoder& d, Modifiers& m, SurfaceSite& site) {
 }
 
 void emitSurface(FunctionDecoder& d, SurfaceSite site, const Operand& operand) {
-  const Ref surface = textureOf(d, operand);
+  const Ref surface = textureOf(d, operand, Type::surfref);
   takeCoordinates(d, coordinatesOf(d, operand), site, site.dimensions, Type::b32);
   Inst& inst = d.emit(op::accessSurface);
   inst.a = surface;
@@ -250,6 +261,7 @@ void decodeSured(FunctionDecoder& d, Modifiers& m) {
   site.type = m.needType();
   // .b32 is the type of 32-bit words whose operation does not care for a sign.
   if (site.type == Type::b32 && which < 3) site.type = Type::u32;
+  if (site.type == Type::b64 && which < 3) site.type = Type::u64;
   if ((site.type == Type::u32 || site.type == Type::s32) && which >= 3) site.type = Type::b32;
   if (!op::canApply(kOps[which], site.type)) d.unsupported("this reduction is not supported.");
   site.reduction = static_cast<uint8_t>(kOps[which]);
@@ -269,7 +281,8 @@ void decodeQuery(FunctionDecoder& d, Modifiers& m) {
   if (what < 0) d.unsupported("this query is not supported.");
   m.take("b32");
   d.needOperands(has_level ? 3 : 2, has_level ? 3 : 2);
-  const Ref texture = textureOf(d, d.operand(1));
+  const Ref texture =
+      textureOf(d, d.operand(1), d.in().opcode == "suq" ? Type::surfref : Type::texref);
   const Ref level = has_level ? d.source(d.operand(2), Type::b32) : texture;
   const Ref dst = d.destination(d.operand(0), Type::b32);
   Inst& inst = d.emit(op::queryTexture);

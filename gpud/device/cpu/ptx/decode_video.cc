@@ -80,6 +80,7 @@ void takeForm(FunctionDecoder& d, Modifiers& m, op::VideoForm& form) {
   }
   if (form.op == op::kVideoMad) {
     form.plus_one = m.take("po");
+    form.saturates |= m.take("sat");
     int shift = m.takeOneOf({"shr7", "shr15"});
     form.shift = shift < 0 ? 0 : shift == 0 ? 7 : 15;
   }
@@ -119,8 +120,18 @@ void decodeVideo(FunctionDecoder& d, Modifiers& m) {
     form.select[1] = takeSelector(d, d.operand(1));
     form.select[2] = takeSelector(d, d.operand(2));
   }
-  Ref a = d.source(d.operand(1), Type::b32), b = d.source(d.operand(2), Type::b32);
-  Ref c = has_c ? d.source(d.operand(3), Type::b32) : a;
+  Operand operands[3] = {d.operand(1), d.operand(2), has_c ? d.operand(3) : d.operand(1)};
+  if (mad) {
+    form.minus_product = operands[0].minus != operands[1].minus;
+    form.minus_c = operands[2].minus;
+    const bool any = operands[0].minus || operands[1].minus || form.minus_c;
+    if ((form.minus_product && form.minus_c) || (form.plus_one && any)) {
+      d.invalid("'vmad' negates either the product or the third operand, and not with .po.");
+    }
+    for (Operand& operand : operands) operand.minus = false;
+  }
+  Ref a = d.source(operands[0], Type::b32), b = d.source(operands[1], Type::b32);
+  Ref c = d.source(operands[2], Type::b32);
   Ref dst = d.destination(target, Type::b32);
   op::VideoForm& kept = d.context().code.video_forms.emplace_back(form);
   Inst& inst = d.emit(op::video);

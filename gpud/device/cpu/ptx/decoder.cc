@@ -224,10 +224,9 @@ namespace {
 const std::unordered_map<std::string_view, DecodeFunction>& allDecoders() {
   static const std::unordered_map<std::string_view, DecodeFunction> kDecoders = [] {
     std::unordered_map<std::string_view, DecodeFunction> all;
-    for (auto list :
-         {integerDecoders(), floatDecoders(), memoryDecoders(), controlDecoders(), moveDecoders(),
-          warpDecoders(), asyncDecoders(), matrixDecoders(), videoDecoders(),
-          textureDecoders(), tensorDecoders()}) {
+    for (auto list : {integerDecoders(), floatDecoders(), memoryDecoders(), controlDecoders(),
+                      moveDecoders(), warpDecoders(), asyncDecoders(), matrixDecoders(),
+                      tileDecoders(), videoDecoders(), textureDecoders(), tensorDecoders()}) {
       for (const DecodeEntry& entry : list) all.emplace(entry.opcode, entry.decode);
     }
     return all;

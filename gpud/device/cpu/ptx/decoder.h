@@ -207,6 +207,7 @@ std::span<const DecodeEntry> moveDecoders();
 std::span<const DecodeEntry> warpDecoders();
 std::span<const DecodeEntry> asyncDecoders();
 std::span<const DecodeEntry> matrixDecoders();
+std::span<const DecodeEntry> tileDecoders();
 std::span<const DecodeEntry> videoDecoders();
 std::span<const DecodeEntry> textureDecoders();
 std::span<const DecodeEntry> tensorDecoders();

@@ -89,12 +89,19 @@ struct Relocation {
   int function = -1;  // or the function's index
 };
 
+// What a variable of type .texref, .samplerref or .surfref is a reference to.
+enum class ReferenceKind : uint8_t { none, texture, sampler, surface };
+
 struct VariableInfo {
   std::string name;
   uint64_t size = 0;   // bytes
   uint32_t align = 1;  // bytes, a power of two
   VariableSpace space = VariableSpace::global;
   bool managed = false;
+  // Not none: kernels name a texture or surface by this variable. Its address is the value that
+  // they have for it: the texture that a driver binds to it lies in the TextureTable of a launch
+  // under LoadedProgram::address(). A reference that nothing is bound to is an illegal address.
+  ReferenceKind reference = ReferenceKind::none;
   bool is_visible = false;         // .visible or .weak or .common: found by name from outside
   std::vector<std::byte> initial;  // shorter than size: the rest is zero
   std::vector<Relocation> relocations;
@@ -140,7 +147,8 @@ class Program {
   // Indices in this list are the indices of LoadedProgram's addresses.
   std::span<const VariableInfo> variables() const { return variables_; }
   const Kernel* findKernel(std::string_view name) const;  // null when there is none
-  int findVariable(std::string_view name) const;          // -1 when there is none
+  // -1 when there is none. References are found by their kind only.
+  int findVariable(std::string_view name, ReferenceKind kind = ReferenceKind::none) const;
   const ProgramCode& code() const { return *code_; }
   // Kernels of the engine itself, with which the program's kernels copy and fill memory.
   std::span<const Kernel> helpers() const { return helpers_; }

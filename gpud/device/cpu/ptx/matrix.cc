@@ -3,6 +3,7 @@
 // The order in which the hardware adds up products is not specified. Here the products and sums of
 // the floating-point types up to tf32 are computed in double precision and rounded once; f64 is a
 // chain of fused multiply-adds in the order of k; integers are exact.
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -15,6 +16,7 @@ namespace farwarp::ptx::op {
 namespace {
 
 constexpr uint32_t kElementsMax = 4096;  // of the largest matrix, 16 x 256 bits
+constexpr uint32_t kSparseMax = 1024;    // of the half of the largest sparse one, 16 x 128
 
 const MatrixSite& siteOf(const Inst* i) {
   return *reinterpret_cast<const MatrixSite*>(i->imm);
@@ -64,7 +66,10 @@ void gather(Warp& w, const Fragment& f, double* out) {
       return small(SmallFormat::e3m2, 0x3f);
     case Element::e2m3:
       return small(SmallFormat::e2m3, 0x3f);
-    case Element::e2m1:
+    case Element::e2m1_packed:
+      return gatherAs(w, f, out, 4,
+                      [](uint32_t v) { return double{smallToFloat(v, SmallFormat::e2m1)}; });
+    case Element::e2m1:  // in the middle of a byte
       return gatherAs(w, f, out, 8, [](uint32_t v) {
         return double{smallToFloat(v >> 2 & 15, SmallFormat::e2m1)};
       });
@@ -115,36 +120,115 @@ void scatter(Warp& w, const Fragment& f, const double* values) {
   }
 }
 
-void multiplyDoubles(Warp& w, const MatrixSite& site) {
-  alignas(64) double a[1024], b[1024], c[1024];
-  gather(w, site.a, a);
-  gather(w, site.b, b);
-  gather(w, site.c, c);
-  uint32_t m = site.m, n = site.n, k = site.k;
-  bool fused = site.a.element == Element::f64;
-  for (uint32_t q = 0; q < site.batch; ++q) {
-    for (uint32_t row = 0; row < m; ++row) {
-      double sum[32] = {};
-      double* out = &c[(q * m + row) * n];
-      if (fused) std::memcpy(sum, out, n * sizeof(double));
-      for (uint32_t p = 0; p < k; ++p) {
-        double x = a[(q * m + row) * k + p];
-        const double* line = &b[(q * k + p) * n];
-        if (fused) {
-          for (uint32_t col = 0; col < n; ++col) sum[col] = std::fma(x, line[col], sum[col]);
-        } else {
-          for (uint32_t col = 0; col < n; ++col) sum[col] += x * line[col];
-        }
+// Puts the elements of A that a sparse product has where they belong, among zeros.
+template <class T>
+void spread(const Warp& w, const MatrixSite& site, const T* packed, T* out) {
+  const SparseForm& form = site.sparse;
+  const uint32_t* metadata = lanes<uint32_t>(w, form.metadata);
+  const uint32_t chunk = form.chunk, k = site.k;
+  std::fill(out, out + site.m * k, T(0));
+  for (uint32_t row = 0; row < site.m; ++row) {
+    for (uint32_t c = 0; c < k / chunk; ++c) {
+      uint32_t lane = row % 8 * 4 + form.first_lane;
+      lane += form.two_rows ? c / 4 : row / 8 + c / 8 * 2;
+      uint32_t shift = form.two_rows ? c % 4 * 4 + row / 8 * 16 : c % 8 * 4;
+      uint32_t bits = metadata[lane] >> shift;
+      const T* from = &packed[row * k / 2 + c * chunk / 2];
+      T* to = &out[row * k + c * chunk];
+      if (chunk == 2) {
+        to[bits >> 1 & 1] = from[0];
+        continue;
       }
-      for (uint32_t col = 0; col < n; ++col) out[col] = fused ? sum[col] : sum[col] + out[col];
+      for (uint32_t e = 0; e < chunk / 2; ++e) {
+        uint32_t unit = chunk / 4, part = bits >> (e / unit * 2) & 3;
+        to[part * unit + e % unit] = from[e];
+      }
     }
   }
+}
+
+// A, all of it.
+template <class T>
+void gatherFirst(Warp& w, const MatrixSite& site, T* out) {
+  if (site.sparse.chunk == 0) return gather(w, site.a, out);
+  alignas(64) T packed[kSparseMax];
+  gather(w, site.a, packed);
+  spread(w, site, packed, out);
+}
+
+// Scale number `block` of a row of A or a column of B, whose scales lane `lane` of those that its
+// operand chooses has.
+double scaleOf(const Warp& w, const MatrixSite& site, const ScaleForm& form, uint32_t lane,
+               uint32_t block) {
+  uint32_t first = static_cast<uint32_t>(std::countr_zero(w.mask));
+  uint32_t byte = (lanes<uint16_t>(w, form.byte)[first] + block) & 3;
+  uint32_t bits = lanes<uint32_t>(w, form.data)[lane] >> (8 * byte) & 0xff;
+  return double{site.scales_e4m3 ? smallToFloat(bits & 0x7f, SmallFormat::e4m3)
+                                 : smallToFloat(bits, SmallFormat::ue8m0)};
+}
+
+// The scales of A are in one pair of each four lanes, those of B in one lane.
+void scaleFactors(const Warp& w, const MatrixSite& site, double* a, double* b) {
+  uint32_t first = static_cast<uint32_t>(std::countr_zero(w.mask));
+  uint32_t pair = lanes<uint16_t>(w, site.scale_a.lane)[first] & 1;
+  uint32_t single = lanes<uint16_t>(w, site.scale_b.lane)[first] & 3;
+  uint32_t length = site.k / site.scales;
+  for (uint32_t block = 0; block < site.scales; ++block) {
+    for (uint32_t row = 0; row < site.m; ++row) {
+      double scale = scaleOf(w, site, site.scale_a, row % 8 * 4 + 2 * pair + row / 8, block);
+      for (uint32_t p = 0; p < length; ++p) a[row * site.k + block * length + p] *= scale;
+    }
+    for (uint32_t col = 0; col < site.n; ++col) {
+      double scale = scaleOf(w, site, site.scale_b, col * 4 + single, block);
+      for (uint32_t p = 0; p < length; ++p) b[(block * length + p) * site.n + col] *= scale;
+    }
+  }
+}
+
+// One row of the sums: products of a row of A, `count` long, and the lines of B.
+void addProducts(const double* a, const double* b, uint32_t count, uint32_t n, double* sum) {
+  for (uint32_t p = 0; p < count; ++p) {
+    for (uint32_t col = 0; col < n; ++col) sum[col] += a[p] * b[p * n + col];
+  }
+}
+[[gnu::noinline]] void addFused(const double* a, const double* b, uint32_t count, uint32_t n,
+                                double* sum) {
+  for (uint32_t p = 0; p < count; ++p) {
+    for (uint32_t col = 0; col < n; ++col) sum[col] = std::fma(a[p], b[p * n + col], sum[col]);
+  }
+}
+
+void multiplyDoubles(Warp& w, const MatrixSite& site) {
+  alignas(64) double a[2 * kSparseMax], b[1024], c[1024];
+  gatherFirst(w, site, a);
+  gather(w, site.b, b);
+  gather(w, site.c, c);
+  if (site.scales != 0) scaleFactors(w, site, a, b);
+  uint32_t m = site.m, n = site.n, k = site.k;
+  bool fused = site.a.element == Element::f64;
+  Rounding rounding = static_cast<Rounding>(site.rounding);
+  uint32_t old = common::enterRounding(rounding);
+  for (uint32_t q = 0; q < site.batch; ++q) {
+    for (uint32_t row = 0; row < m; ++row) {
+      const double* left = &a[(q * m + row) * k];
+      const double* right = &b[q * k * n];
+      double* out = &c[(q * m + row) * n];
+      if (fused) {
+        addFused(left, right, k, n, out);
+        continue;
+      }
+      double sum[32] = {};
+      addProducts(left, right, k, n, sum);
+      for (uint32_t col = 0; col < n; ++col) out[col] += sum[col];
+    }
+  }
+  common::leaveRounding(old);
   scatter(w, site.d, c);
 }
 
 void multiplyIntegers(Warp& w, const MatrixSite& site) {
   alignas(64) int32_t a[kElementsMax], b[kElementsMax], c[1024];
-  gather(w, site.a, a);
+  gatherFirst(w, site, a);
   gather(w, site.b, b);
   gather(w, site.c, c);
   bool bits = site.a.element == Element::b1;
@@ -285,83 +369,6 @@ const Inst* matrixStore(Warp& w, const Inst* i) {
         uint32_t value = lanes<uint32_t>(w, ref)[lane] >> from_bit;
         std::memcpy(to, &value, bits / 8);
       });
-  return i + 1;
-}
-
-namespace {
-
-// Row `r` of tile `t` begins at the address that lane 8 t + r gives.
-void resolveRows(Warp& w, const Inst* i, uint32_t tiles) {
-  uint32_t mask = tiles >= 4 ? ~0u : (1u << (8 * tiles)) - 1;
-  w.block->launch->executors->resolve(w, addressOf(i), mask & w.live, 16);
-  w.pc = i;
-}
-
-}  // namespace
-
-const Inst* tileLoad(Warp& w, const Inst* i) {
-  if (!isComplete(w)) return w.waitForLanes(i, w.live);
-  const MatrixSite& site = siteOf(i);
-  uint32_t tiles = site.d.count;
-  resolveRows(w, i, tiles);
-  uint16_t tile[64];
-  for (uint32_t t = 0; t < tiles; ++t) {
-    for (uint32_t r = 0; r < 8; ++r) {
-      uint32_t lane = 8 * t + r;
-      if ((w.live >> lane & 1) == 0) continue;
-      std::memcpy(&tile[8 * r], reinterpret_cast<const void*>(w.address[lane]), 16);
-    }
-    uint32_t* dst = lanes<uint32_t>(w, site.d.refs[t]);
-    for (uint32_t l = 0; l < kLanes; ++l) {
-      if ((w.mask >> l & 1) == 0) continue;
-      uint32_t row = l / 4, col = l % 4 * 2;
-      uint32_t low = site.transposed ? tile[8 * col + row] : tile[8 * row + col];
-      uint32_t high = site.transposed ? tile[8 * (col + 1) + row] : tile[8 * row + col + 1];
-      dst[l] = low | high << 16;
-    }
-  }
-  return i + 1;
-}
-
-const Inst* tileStore(Warp& w, const Inst* i) {
-  if (!isComplete(w)) return w.waitForLanes(i, w.live);
-  const MatrixSite& site = siteOf(i);
-  uint32_t tiles = site.d.count;
-  resolveRows(w, i, tiles);
-  uint16_t tile[64];
-  for (uint32_t t = 0; t < tiles; ++t) {
-    const uint32_t* source = lanes<uint32_t>(w, site.d.refs[t]);
-    for (uint32_t l = 0; l < kLanes; ++l) {
-      uint32_t row = l / 4, col = l % 4 * 2;
-      for (uint32_t k = 0; k < 2; ++k) {
-        uint32_t at = site.transposed ? 8 * (col + k) + row : 8 * row + col + k;
-        tile[at] = static_cast<uint16_t>(source[l] >> (16 * k));
-      }
-    }
-    for (uint32_t r = 0; r < 8; ++r) {
-      uint32_t lane = 8 * t + r;
-      if ((w.live >> lane & 1) == 0) continue;
-      std::memcpy(reinterpret_cast<void*>(w.address[lane]), &tile[8 * r], 16);
-    }
-  }
-  return i + 1;
-}
-
-const Inst* tileTranspose(Warp& w, const Inst* i) {
-  if (!isComplete(w)) return w.waitForLanes(i, w.live);
-  const uint32_t* a = lanes<uint32_t>(w, i->a);
-  uint32_t result[kLanes];
-  for (uint32_t l = 0; l < kLanes; ++l) {
-    result[l] = 0;
-    for (uint32_t k = 0; k < 2; ++k) {
-      uint32_t row = l % 4 * 2 + k, col = l / 4;  // of the source
-      uint32_t value = a[row * 4 + col / 2] >> (16 * (col & 1)) & 0xffff;
-      result[l] |= value << (16 * k);
-    }
-  }
-  for (uint32_t l = 0; l < kLanes; ++l) {
-    if ((w.mask >> l & 1) != 0) lanes<uint32_t>(w, i->dst)[l] = result[l];
-  }
   return i + 1;
 }
 

@@ -138,6 +138,9 @@ Ref FunctionDecoder::source(const Operand& operand, Type type) {
     case Operand::Kind::reg: {
       Type have = function_.registers[operand.index];
       if (operand.value != 0) invalid("A register operand has an offset outside of an address.");
+      if (operand.negated || operand.minus) {
+        invalid("An operand is negated, which '" + std::string(in_->opcode) + "' does not allow.");
+      }
       if (sizeOf(have) != bytes || have == Type::pred) {
         invalid("A register of type ." + std::string(typeName(have)) + " is used where ." +
                 typeName(type) + " is needed.");

@@ -351,6 +351,9 @@ Symbol Parser::parseDeclarationHead(SymbolKind kind) {
     advance();
   }
   if (symbol.type == Type::none) fail("A declaration has no type.");
+  if (symbol.type == Type::pred && kind != SymbolKind::reg) {
+    fail("Predicates are held in registers only.");
+  }
   symbol.bytes = uint64_t{sizeOf(symbol.type)} * symbol.vector;
   symbol.align =
       static_cast<uint32_t>(std::max<uint64_t>(align, std::max<uint64_t>(symbol.bytes, 1)));
@@ -387,7 +390,6 @@ int Parser::declare(Symbol symbol, const Linkage& linkage) {
 
 void Parser::parseVariables(SymbolKind kind, const Linkage& linkage, bool is_const, int function) {
   Symbol head = parseDeclarationHead(kind);
-  if (sizeOf(head.type) == 0) fail("Predicates lie in registers only, not in memory.");
   head.is_const = is_const;
   head.is_extern = linkage.is_extern;
   head.function = function;
@@ -402,7 +404,13 @@ void Parser::parseVariables(SymbolKind kind, const Linkage& linkage, bool is_con
     uint64_t element = symbol.bytes;
     parseDimensions(symbol);
     unsized = symbol.is_array && symbol.bytes == 0;
+    if (isReference(symbol.type) && kind != SymbolKind::variable && kind != SymbolKind::param) {
+      fail("References to textures and surfaces are variables of the space .global.");
+    }
     if (accept('=')) {
+      if (isReference(symbol.type)) {
+        failUnsupported(token_.line, "Initial values of references are not supported.");
+      }
       if (unsized) symbol.bytes = kInitialBytesMax;
       parseInitializer(symbol);
       if (unsized) symbol.bytes = std::max<uint64_t>(symbol.initial.size(), element);

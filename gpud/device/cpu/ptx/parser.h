@@ -67,7 +67,7 @@ class Parser {
   ast::Operand parseOperand(ast::Instruction& instruction, int depth = 0);
   ast::Operand parseAddress(ast::Instruction& instruction, int depth);
   ast::Operand parseNamed(ast::Instruction& instruction, int depth);
-  ast::Operand parseLiteral();
+  ast::Operand parseLiteral(bool negative = false);
   // Finds a declared name; false when there is none in scope.
   bool resolve(std::string_view name, int& symbol, uint32_t& index) const;
 

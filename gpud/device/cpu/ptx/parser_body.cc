@@ -338,9 +338,8 @@ void Parser::parseInstruction(Function& function) {
   function.instructions.push_back(std::move(instruction));
 }
 
-Operand Parser::parseLiteral() {
+Operand Parser::parseLiteral(bool negative) {
   Operand operand;
-  bool negative = false;
   while (token_.is('-')) {
     negative = !negative;
     advance();
@@ -367,6 +366,7 @@ Operand Parser::parseAddress(Instruction& instruction, int depth) {
     operand.items.push_back(parseOperand(instruction, depth + 1));
   } while (accept(','));
   expect(']');
+  if (token_.isDirective("unified")) advance();  // says that all lanes have the same address
   Operand& base = operand.items[0];
   if (base.kind == Operand::Kind::reg || base.kind == Operand::Kind::symbol ||
       base.kind == Operand::Kind::name) {
@@ -468,7 +468,15 @@ Operand Parser::parseOperand(Instruction& instruction, int depth) {
     return operand;
   }
   if (token_.kind == TokenKind::identifier) return parseNamed(instruction, depth);
-  return parseLiteral();
+  bool minus = false;
+  for (; token_.is('-'); advance()) minus = !minus;
+  if (token_.kind == TokenKind::identifier) {
+    Operand operand = parseNamed(instruction, depth);
+    if (operand.kind != Operand::Kind::reg) fail("Only registers and literals can be negated.");
+    operand.minus = minus;
+    return operand;
+  }
+  return parseLiteral(minus);
 }
 
 }  // namespace farwarp::ptx

@@ -42,4 +42,23 @@ const Inst* unpack(Warp& w, const Inst* i) {
   return i + 1;
 }
 
+const Inst* packIntegers(Warp& w, const Inst* i) {
+  const uint32_t mask = execMask(w, i), bits = i->x;
+  const int32_t *a = lanes<int32_t>(w, i->a), *b = lanes<int32_t>(w, i->b);
+  const uint32_t* c = lanes<uint32_t>(w, i->c);
+  const bool is_signed = i->y != 0;
+  const int32_t least = is_signed ? -(1 << (bits - 1)) : 0;
+  const int32_t most = (1 << (is_signed ? bits - 1 : bits)) - 1;
+  const uint32_t keep = (1u << bits) - 1;
+  auto narrow = [&](int32_t v) {
+    return static_cast<uint32_t>(v < least ? least : v > most ? most : v) & keep;
+  };
+  for (uint32_t l = 0; l < kLanes; ++l) {
+    if ((mask >> l & 1) == 0) continue;
+    const uint32_t rest = bits == 16 ? 0 : c[l] << (2 * bits);
+    lanes<uint32_t>(w, i->dst)[l] = rest | narrow(a[l]) << bits | narrow(b[l]);
+  }
+  return i + 1;
+}
+
 }  // namespace farwarp::ptx::op

@@ -84,6 +84,13 @@ uint32_t registersOf(const ast::Function& function, uint32_t estimate) {
   return static_cast<uint32_t>(std::clamp<uint64_t>(most, 16, estimate));
 }
 
+ReferenceKind referenceKind(Type type) {
+  return type == Type::texref       ? ReferenceKind::texture
+         : type == Type::samplerref ? ReferenceKind::sampler
+         : type == Type::surfref    ? ReferenceKind::surface
+                                    : ReferenceKind::none;
+}
+
 std::vector<Relocation> Builder::relocations(const Symbol& symbol) const {
   std::vector<Relocation> list;
   for (const ast::InitialAddress& address : symbol.addresses) {
@@ -134,6 +141,7 @@ void Builder::collectVariables() {
     info.align = std::max(symbol.align, 1u);
     info.space = symbol.is_const ? VariableSpace::constant : VariableSpace::global;
     info.managed = symbol.managed;
+    info.reference = referenceKind(symbol.type);
     info.is_visible = symbol.is_visible;
     info.initial = symbol.initial;
     info.relocations = relocations(symbol);
@@ -418,10 +426,10 @@ const Kernel* Program::findKernel(std::string_view name) const {
 }
 
 // Names of several texts: those that are visible to all come first.
-int Program::findVariable(std::string_view name) const {
+int Program::findVariable(std::string_view name, ReferenceKind kind) const {
   int hidden = -1;
   for (size_t k = 0; k < variables_.size(); ++k) {
-    if (variables_[k].name != name) continue;
+    if (variables_[k].name != name || variables_[k].reference != kind) continue;
     if (variables_[k].is_visible) return static_cast<int>(k);
     if (hidden < 0) hidden = static_cast<int>(k);
   }

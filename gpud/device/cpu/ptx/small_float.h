@@ -90,4 +90,29 @@ inline uint32_t floatToSmall(float value, SmallFormat format, bool up = false) {
   return sign | (result > shape.largest ? shape.largest : result);
 }
 
+// The magnitude of a finite value with its mantissa cut after `random` was added to what is cut
+// off. The random bits are a fraction of the last bit that is kept, 0 to just below 1; where the
+// hardware puts them if more bits are cut off than there are random ones is not documented. The
+// result may be larger than any number of the format.
+inline uint32_t roundStochastic(float value, uint32_t exponent_bits, uint32_t mantissa_bits,
+                                uint32_t random, uint32_t random_bits) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value) & 0x7fffffff;
+  uint64_t mantissa = bits & 0x7fffff;
+  int exponent = static_cast<int>(bits >> 23);
+  if (exponent == 0)
+    exponent = 1;
+  else
+    mantissa |= 1u << 23;
+  int target = exponent - 127 + (1 << (exponent_bits - 1)) - 1;
+  uint32_t shift = 23 - mantissa_bits;
+  if (target < 1) {
+    shift += static_cast<uint32_t>(1 - target);
+    target = 1;
+  }
+  if (shift > 24 + random_bits) return 0;
+  const uint64_t sum = (mantissa << random_bits) + (uint64_t{random} << shift);
+  return static_cast<uint32_t>(sum >> shift >> random_bits) +
+         (static_cast<uint32_t>(target - 1) << mantissa_bits);
+}
+
 }  // namespace farwarp::ptx

@@ -25,6 +25,7 @@ bool isUsable(const TensorMap& map, const TensorSite& site) {
   const bool im2col = static_cast<TensorMode>(map.mode) == TensorMode::im2col;
   if (map.tag != kTensorMapTag || map.rank != site.rank || map.mode > 1) return false;
   if (im2col != site.im2col || tensorElementBytes(map.type) == 0) return false;
+  if (site.picks_rows && map.box[1] != 1) return false;
   if (map.interleave != 0 || map.swizzle > 3 || map.address % 16 != 0) return false;
   for (uint32_t k = 0; k < map.rank; ++k) {
     if (map.element_strides[k] == 0 || map.element_strides[k] > 8) return false;
@@ -49,13 +50,15 @@ class Walk {
  public:
   Walk(const Warp& w, const TensorMap& map, const TensorSite& site, uint32_t lane) : map_(map) {
     im2col_ = site.im2col;
-    for (uint32_t k = 0; k < map.rank; ++k) start_[k] = lanes<int32_t>(w, site.at[k])[lane];
+    picks_ = site.picks_rows;
+    const uint32_t given = picks_ ? 5 : map.rank;
+    for (uint32_t k = 0; k < given; ++k) start_[k] = lanes<int32_t>(w, site.at[k])[lane];
     for (uint32_t k = 0; k < 5; ++k) at_[k] = start_[k];
     for (uint32_t k = 0; site.has_offset && k + 2 < map.rank; ++k) {
       offset_[k] = static_cast<int32_t>(lanes<uint32_t>(w, site.offset[k])[lane]);
     }
-    rows_ = map.box[1];
-    if (im2col_) return;
+    rows_ = picks_ ? 4 : map.box[1];
+    if (im2col_ || picks_) return;
     rows_ = 1;
     for (uint32_t k = 1; k < map.rank; ++k) rows_ *= count(k);
   }
@@ -73,7 +76,9 @@ class Walk {
       row.inside &= at >= 0 && at <= int64_t{map_.last[k]};
       row.address += static_cast<uint64_t>(at) * map_.strides[k - 1];
     }
-    if (im2col_) {
+    if (picks_) {
+      if (++picked_ < rows_) at_[1] = start_[1 + picked_];
+    } else if (im2col_) {
       advancePixel();
     } else {
       advanceTile();
@@ -107,6 +112,8 @@ class Walk {
 
   const TensorMap& map_;
   bool im2col_ = false;
+  bool picks_ = false;
+  uint64_t picked_ = 0;
   uint64_t rows_ = 1;
   int64_t start_[5] = {}, at_[5] = {}, offset_[3] = {};
   uint64_t step_[5] = {};

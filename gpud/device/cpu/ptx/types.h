@@ -94,6 +94,11 @@ constexpr bool isFloat(Type t) {
   return t == Type::f16 || t == Type::bf16 || t == Type::f32 || t == Type::f64 || t == Type::tf32;
 }
 
+// A variable that names a texture, a sampler or a surface.
+constexpr bool isReference(Type t) {
+  return t == Type::texref || t == Type::samplerref || t == Type::surfref;
+}
+
 // The type a modifier such as "f32" names (without the dot); none when it names no type.
 Type typeFromName(std::string_view name);
 const char* typeName(Type type);

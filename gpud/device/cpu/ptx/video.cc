@@ -43,7 +43,7 @@ bool compare(uint8_t how, int64_t a, int64_t b) {
   }
 }
 
-int64_t operate(const VideoForm& f, int64_t a, int64_t b, int64_t c) {
+int64_t operate(const VideoForm& f, int64_t a, int64_t b) {
   uint32_t count = static_cast<uint32_t>(b);
   if (f.op == kVideoShiftLeft || f.op == kVideoShiftRight) {
     count = f.wraps ? count & 31 : count > 32 ? 32 : count;
@@ -65,21 +65,29 @@ int64_t operate(const VideoForm& f, int64_t a, int64_t b, int64_t c) {
       return static_cast<int64_t>(static_cast<uint64_t>(a) << count);
     case kVideoShiftRight:
       return a >> count;
-    case kVideoMad: {
-      __int128 product = static_cast<__int128>(a) * b;
-      return static_cast<int64_t>((product + c + (f.plus_one ? 1 : 0)) >> f.shift);
-    }
     default:
       return compare(f.compare, a, b) ? 1 : 0;
   }
+}
+
+// The product and the sum are signed where an operand is, or is negated.
+uint32_t multiplyAdd(const VideoForm& f, int64_t a, int64_t b, uint32_t c) {
+  const bool is_signed = f.sign_a || f.sign_b || f.minus_product || f.minus_c;
+  __int128 sum = static_cast<__int128>(a) * b;
+  if (f.minus_product) sum = -sum;
+  const __int128 addend = partOf(c, 0, 4, is_signed);
+  sum += f.minus_c ? -addend : addend;
+  const int64_t value = static_cast<int64_t>((sum + (f.plus_one ? 1 : 0)) >> f.shift);
+  return static_cast<uint32_t>(f.saturates ? clampTo(value, 4, is_signed) : value);
 }
 
 uint32_t scalar(const VideoForm& f, uint32_t a, uint32_t b, uint32_t c) {
   uint32_t d_bytes = f.select[0] >> 4, d_part = f.select[0] & 15;
   int64_t x = partOf(a, f.select[1] & 15, f.select[1] >> 4, f.sign_a);
   int64_t y = partOf(b, f.select[2] & 15, f.select[2] >> 4, f.sign_b);
+  if (f.op == kVideoMad) return multiplyAdd(f, x, y, c);
   int64_t z = partOf(c, 0, 4, f.sign_d);
-  int64_t value = operate(f, x, y, z);
+  int64_t value = operate(f, x, y);
   if (f.saturates) value = clampTo(value, f.second == kVideoMerge ? d_bytes : 4, f.sign_d);
   uint32_t result = static_cast<uint32_t>(value);
   int64_t now = partOf(result, 0, 4, f.sign_d);
@@ -106,7 +114,7 @@ uint32_t packed(const VideoForm& f, uint32_t a, uint32_t b, uint32_t c) {
   for (uint32_t k = 0; k < f.parts; ++k) {
     if ((f.mask >> k & 1) == 0) continue;
     uint32_t digit_a = f.pick_a >> (4 * k) & 15, digit_b = f.pick_b >> (4 * k) & 15;
-    int64_t value = operate(f, pick(digit_a, f.sign_a), pick(digit_b, f.sign_b), 0);
+    int64_t value = operate(f, pick(digit_a, f.sign_a), pick(digit_b, f.sign_b));
     if (f.saturates) value = clampTo(value, bytes, f.sign_d);
     sum += value;
     result = insert(result, value, k, bytes);

@@ -53,6 +53,8 @@ constexpr InstructionForms kForms[] = {
     {"Floating point", "fma.rn<|.relu>.<f16|f16x2|bf16|bf16x2> $0, $1, $2, $3"},
     {"Floating point", "<add|sub|mul>.<rn|rz|rm|rp><|.ftz>.f32x2 %d0, %d1, %d2"},
     {"Floating point", "fma.<rn|rz|rm|rp><|.ftz>.f32x2 %d0, %d1, %d2, %d3"},
+    {"Floating point", "<add|sub>.<rn|rz|rm|rp><|.sat><.f32>.<f16|bf16> %r0, %h1, %r2"},
+    {"Floating point", "fma.<rn|rz|rm|rp><|.sat><.f32>.<f16|bf16> %r0, %h1, %h2, %r3"},
     {"Floating point", "div.<rn|rz|rm|rp><|.ftz>.f32 %r0, %r1, %r2"},
     {"Floating point", "div.<approx|full><|.ftz>.f32 %r0, %r1, %r2"},
     {"Floating point", "div.<rn|rz|rm|rp>.f64 %d0, %d1, %d2"},
@@ -114,7 +116,12 @@ constexpr InstructionForms kForms[] = {
     {"Moves and conversions", "cvt.rn.satfinite.e2m1x2.f32 %x0, %r1, %r2"},
     {"Moves and conversions", "cvt.rn.f16x2.e2m1x2 %r0, %x1"},
     {"Moves and conversions", "cvt.<rz|rp>.satfinite.ue8m0x2.<f32 %h0, %r1, %r2|bf16x2 %h0, %r1>"},
-    {"Moves and conversions", "cvt.rs.satfinite.e4m3x4.f32 %r0, {%r1, %r2, %r3, %r4}, %r5"},
+    {"Moves and conversions", "cvt.rs<|.relu><|.satfinite>.<f16x2|bf16x2>.f32 %r0, %r1, %r2, %r3"},
+    {"Moves and conversions",
+     "cvt.rs<|.relu>.satfinite.<e4m3x4|e5m2x4|e2m3x4|e3m2x4>.f32 %r0, {%r1, %r2, %r3, %r4}, %r5"},
+    {"Moves and conversions", "cvt.rs<|.relu>.satfinite.e2m1x4.f32 %h0, {%r1, %r2, %r3, %r4}, %r5"},
+    {"Moves and conversions", "cvt.pack.sat.<u16|s16>.s32 %r0, %r1, %r2"},
+    {"Moves and conversions", "cvt.pack.sat.<u8|s8|u4|s4|u2|s2>.s32.b32 %r0, %r1, %r2, %r3"},
     {"Moves and conversions", "cvta<|.global|.shared|.local|.const>.u64 %d0, %d1"},
     {"Moves and conversions", "cvta.to.<global|shared|local|const>.u64 %d0, %d1"},
     {"Moves and conversions", "isspacep.<global|shared|shared::cta|local|const|param> %p0, %d1"},
@@ -130,6 +137,8 @@ constexpr InstructionForms kForms[] = {
     {"Memory", "st.global.v2.<b32|b64> [%d1], {$0, $2}"},
     {"Memory", "st.<volatile|relaxed.gpu|release.gpu|release.sys>.global.<b32|b64> [%d1], $0"},
     {"Memory", "st.async.shared::cluster.mbarrier::complete_tx::bytes.b32 [%r0], %r1, [%r2]"},
+    {"Memory", "st.async.mmio.release.sys.global.<b32|b64> [%d1], $0"},
+    {"Memory", "st.bulk<|.weak><|.shared::cta> [%d1], %d2, 0"},
     {"Memory", "<prefetch.global.L1|prefetch.global.L2|prefetchu.L1> [%d0]"},
     {"Memory",
      "<membar.cta|membar.gl|membar.sys|fence.sc.gpu|fence.acq_rel.cta|fence.proxy.async>"},
@@ -151,8 +160,11 @@ constexpr InstructionForms kForms[] = {
     {"Atomics",
      "red.async.relaxed.cluster.shared::cluster.mbarrier::complete_tx::bytes.add.u32 [%r0], %r1, "
      "[%r2]"},
+    {"Atomics", "red.async.mmio.release.sys.global.add.<u32|s32|u64> [%d1], $2"},
     {"Asynchronous copies and barriers in memory",
      "cp.async.<ca|cg>.shared.global [%r0], [%d1], 16"},
+    {"Asynchronous copies and barriers in memory",
+     "cp.async.<ca|cg>.shared.global [%r0], [%d1], 16, <%p1|!%p1|%r2>"},
     {"Asynchronous copies and barriers in memory", "cp.async.<commit_group|wait_group 0|wait_all>"},
     {"Asynchronous copies and barriers in memory",
      "cp.async.mbarrier.arrive<|.noinc>.shared.b64 [%r0]"},
@@ -166,6 +178,8 @@ constexpr InstructionForms kForms[] = {
      "[%r3]"},
     {"Asynchronous copies and barriers in memory",
      "cp.async.bulk.global.shared::cta.bulk_group [%d0], [%r1], %r2"},
+    {"Asynchronous copies and barriers in memory",
+     "cp.async.bulk.global.shared::cta.bulk_group.cp_mask [%d0], [%r1], %r2, %h3"},
     {"Asynchronous copies and barriers in memory",
      "cp.async.bulk.<commit_group|wait_group 0|wait_group.read 0>"},
     {"Asynchronous copies and barriers in memory",
@@ -188,6 +202,14 @@ constexpr InstructionForms kForms[] = {
     {"Asynchronous copies and barriers in memory",
      "cp.async.bulk.tensor.2d.shared::cluster.global.tile::gather4.mbarrier::complete_tx::bytes "
      "[%r0], [%d1, {%r2, %r3, %r4, %r5, %r6}], [%r4]"},
+    {"Asynchronous copies and barriers in memory",
+     "cp.async.bulk.tensor.2d.global.shared::cta.tile::scatter4.bulk_group "
+     "[%d1, {%r2, %r3, %r4, %r5, %r6}], [%r0]"},
+    {"Asynchronous copies and barriers in memory",
+     "cp.async.bulk.tensor.4d.shared::cluster.global.im2col::w.mbarrier::complete_tx::bytes [%r0], "
+     "[%d1, {%r2, %r3, %r4, %r5}], [%r4], {%h0, %h1}"},
+    {"Asynchronous copies and barriers in memory",
+     "clusterlaunchcontrol.try_cancel.async.mbarrier::complete_tx::bytes.b128 [%r0], [%r1]"},
     {"Asynchronous copies and barriers in memory",
      "cp.async.bulk.tensor.2d.global.shared::cta<|.tile>.bulk_group [%d1, {%r2, %r3}], [%r0]"},
     {"Asynchronous copies and barriers in memory",
@@ -227,9 +249,9 @@ constexpr InstructionForms kForms[] = {
      "mbarrier.<test_wait|try_wait>.parity.shared.b64 %p0, [%r1], %r2"},
     {"Asynchronous copies and barriers in memory", "mbarrier.pending_count.b64 %r0, %d1"},
     {"Asynchronous copies and barriers in memory", "mapa.shared::cluster.u32 %r0, %r1, %r2"},
-    {"Asynchronous copies and barriers in memory", "mapa.u64 %d0, %d1, %r2"},
+    {"Asynchronous copies and barriers in memory", "mapa<|.shared::cluster>.u64 %d0, %d1, %r2"},
     {"Asynchronous copies and barriers in memory",
-     "getctarank.<shared::cluster.u32 %r0, %r1|u64 %r0, %d1>"},
+     "getctarank.<shared::cluster.u32 %r0, %r1|shared::cluster.u64 %r0, %d1|u64 %r0, %d1>"},
     {"Warps and blocks", "shfl.sync.<up|down|bfly|idx>.b32 %r0|%p0, %r1, %r2, %r3, %r4"},
     {"Warps and blocks", "vote.sync.<all|any|uni>.pred %p0, %p1, %r2"},
     {"Warps and blocks", "vote.sync.ballot.b32 %r0, %p1, %r2"},
@@ -269,7 +291,7 @@ constexpr InstructionForms kForms[] = {
     {"Matrices",
      "mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%d0,%d1}, {%d2}, {%d3}, {%d4,%d5}"},
     {"Matrices",
-     "mma.sync.aligned.m16n8k16.row.col.f64.f64.f64.f64 {%d0,%d1,%d2,%d3}, "
+     "mma.sync.aligned.m16n8k16.row.col<|.rn|.rz|.rm|.rp>.f64.f64.f64.f64 {%d0,%d1,%d2,%d3}, "
      "{%d0,%d1,%d2,%d3,%d4,%d5,%d6,%d7}, {%d0,%d1,%d2,%d3}, {%d4,%d5,%d6,%d7}"},
     {"Matrices",
      "mma.sync.aligned.m16n8k32.row.col.<s32.s8.s8.s32|s32.u8.s8.s32|f32.e4m3.e4m3.f32|f32.e5m2."
@@ -287,8 +309,52 @@ constexpr InstructionForms kForms[] = {
      "mma.sync.aligned.kind::f8f6f4.m16n8k32.row.col.f32.<e2m1|e2m3|e3m2>.e4m3.f32 "
      "{%r0,%r1,%r2,%r3}, {%r4,%r5,%r6,%r7}, {%r8,%r9}, {%r0,%r1,%r2,%r3}"},
     {"Matrices",
-     "mma.sp::ordered_metadata.sync.aligned.m16n8k32.row.col.f32.f16.f16.f32 {%r0,%r1,%r2,%r3}, "
-     "{%r4,%r5,%r6,%r7}, {%r4,%r5,%r6,%r7}, {%r0,%r1,%r2,%r3}, %r8, 0"},
+     "mma.sync.aligned.m16n8k32.row.col.kind::f8f6f4.f16.<e4m3|e2m1>.<e5m2|e2m3|e3m2>.f16 "
+     "{%r0,%r1}, {%r4,%r5,%r6,%r7}, {%r8,%r9}, {%r0,%r1}"},
+    {"Matrices",
+     "mma.sync.aligned.m16n8k32.row.col.kind::mxf8f6f4.block_scale<|.scale_vec::1X>.f32."
+     "<e4m3|e5m2|e3m2|e2m3|e2m1>.<e4m3|e2m1>.f32.ue8m0 {%r0,%r1,%r2,%r3}, {%r4,%r5,%r6,%r7}, "
+     "{%r8,%r9}, {%r0,%r1,%r2,%r3}, %r4, {3, 1}, %r5, {0, 3}"},
+    {"Matrices",
+     "mma.sync.aligned.m16n8k64.row.col.<kind::mxf4.block_scale|kind::mxf4.block_scale."
+     "scale_vec::2X|kind::mxf4nvf4.block_scale.scale_vec::2X>.f32.e2m1.e2m1.f32.ue8m0 "
+     "{%r0,%r1,%r2,%r3}, {%r4,%r5,%r6,%r7}, {%r8,%r9}, {%r0,%r1,%r2,%r3}, %r4, {2, 1}, %r5, {0, "
+     "3}"},
+    {"Matrices",
+     "mma.sync.aligned.m16n8k64.row.col.kind::mxf4nvf4.block_scale.scale_vec::4X.f32.e2m1.e2m1.f32."
+     "<ue4m3|ue8m0> {%r0,%r1,%r2,%r3}, {%r4,%r5,%r6,%r7}, {%r8,%r9}, {%r0,%r1,%r2,%r3}, %r4, "
+     "{0, 1}, %r5, {0, 3}"},
+    {"Matrices",
+     "mma.<sp|sp::ordered_metadata>.sync.aligned.m16n8k16.row.col.<f32.f16.f16|f32.bf16.bf16>.f32 "
+     "{%r0,%r1,%r2,%r3}, {%r4,%r5}, {%r6,%r7}, {%r0,%r1,%r2,%r3}, %r8, <0|3>"},
+    {"Matrices",
+     "mma.<sp|sp::ordered_metadata>.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
+     "{%r0,%r1,%r2,%r3}, {%r4,%r5}, {%r6,%r7}, {%r0,%r1,%r2,%r3}, %r8, 1"},
+    {"Matrices",
+     "mma.<sp|sp::ordered_metadata>.sync.aligned.<m16n8k32.row.col.f32.f16.f16|"
+     "m16n8k32.row.col.f32.bf16.bf16|m16n8k16.row.col.f32.tf32.tf32>.f32 {%r0,%r1,%r2,%r3}, "
+     "{%r4,%r5,%r6,%r7}, {%r4,%r5,%r6,%r7}, {%r0,%r1,%r2,%r3}, %r8, 1"},
+    {"Matrices",
+     "mma.<sp|sp::ordered_metadata>.sync.aligned.<m16n8k32.row.col.s32.s8.u8|"
+     "m16n8k64.row.col.s32.u4.s4>.s32<|.satfinite> {%r0,%r1,%r2,%r3}, {%r4,%r5}, {%r6,%r7}, "
+     "{%r0,%r1,%r2,%r3}, %r8, 1"},
+    {"Matrices",
+     "mma.<sp|sp::ordered_metadata>.sync.aligned.<m16n8k64.row.col.s32.s8.u8|"
+     "m16n8k128.row.col.s32.u4.s4>.s32<|.satfinite> {%r0,%r1,%r2,%r3}, {%r4,%r5,%r6,%r7}, "
+     "{%r4,%r5,%r6,%r7}, {%r0,%r1,%r2,%r3}, %r8, 0"},
+    {"Matrices",
+     "mma.sp::ordered_metadata.sync.aligned.m16n8k64.row.col<|.kind::f8f6f4>.f32.<e4m3|e5m2>."
+     "<e4m3|e5m2>.f32 {%r0,%r1,%r2,%r3}, {%r4,%r5,%r6,%r7}, {%r4,%r5,%r6,%r7}, {%r0,%r1,%r2,%r3}, "
+     "%r8, 0"},
+    {"Matrices",
+     "mma.sp::ordered_metadata.sync.aligned.m16n8k64.row.col.kind::mxf8f6f4.block_scale.f32."
+     "<e3m2|e2m1>.<e2m3|e5m2>.f32.ue8m0 {%r0,%r1,%r2,%r3}, {%r4,%r5,%r6,%r7}, {%r4,%r5,%r6,%r7}, "
+     "{%r0,%r1,%r2,%r3}, %r8, 0, %r4, {1, 0}, %r5, {2, 1}"},
+    {"Matrices",
+     "mma.sp::ordered_metadata.sync.aligned.m16n8k128.row.col.<kind::mxf4.block_scale.scale_vec::"
+     "2X|"
+     "kind::mxf4nvf4.block_scale.scale_vec::4X>.f32.e2m1.e2m1.f32.ue8m0 {%r0,%r1,%r2,%r3}, "
+     "{%r4,%r5,%r6,%r7}, {%r4,%r5,%r6,%r7}, {%r0,%r1,%r2,%r3}, %r8, 0, %r4, {0, 0}, %r5, {0, 1}"},
     {"Matrices",
      "wmma.load.a.sync.aligned.<row|col>.<m16n16k16|m8n32k16|m32n8k16>.global.f16 "
      "{%r0,%r1,%r2,%r3,%r4,%r5,%r6,%r7}, [%d0], %r9"},
@@ -303,7 +369,19 @@ constexpr InstructionForms kForms[] = {
      "wmma.store.d.sync.aligned.<row|col>.<m16n16k16|m8n32k16|m32n8k16>.global.f32 [%d0], "
      "{%r0,%r1,%r2,%r3,%r4,%r5,%r6,%r7}, %r9"},
     {"Matrices", "ldmatrix.sync.aligned.m8n8.x4<|.trans>.shared.b16 {%r0,%r1,%r2,%r3}, [%r4]"},
+    {"Matrices",
+     "ldmatrix.sync.aligned.m16n16.x1.trans<|.shared|.shared::cta>.<b8|b8x16.b6x16_p32|"
+     "b8x16.b4x16_p64> {%r0,%r1}, [%d4]"},
+    {"Matrices",
+     "ldmatrix.sync.aligned.m16n16.x2.trans.shared.<b8|b8x16.b6x16_p32|b8x16.b4x16_p64> "
+     "{%r0,%r1,%r2,%r3}, [%r4]"},
+    {"Matrices",
+     "ldmatrix.sync.aligned.m8n16.<x1.shared.b8x16.b6x16_p32 {%r0}|x2.shared.b8x16.b4x16_p64 "
+     "{%r0,%r1}|x4.shared.b8x16.b6x16_p32 {%r0,%r1,%r2,%r3}>, [%r4]"},
     {"Matrices", "stmatrix.sync.aligned.m8n8.x2<|.trans>.shared.b16 [%r4], {%r0,%r1}"},
+    {"Matrices",
+     "stmatrix.sync.aligned.m16n8.<x1.trans.shared.b8 [%r4], {%r0}|x2.trans.shared.b8 [%r4], "
+     "{%r0,%r1}|x4.trans.shared.b8 [%r4], {%r0,%r1,%r2,%r3}>"},
     {"Matrices", "movmatrix.sync.aligned.m8n8.trans.b16 %r0, %r1"},
     {"Matrices", "wgmma.fence.sync.aligned"},
     {"Matrices", "tcgen05.fence::before_thread_sync"},
@@ -327,6 +405,9 @@ constexpr InstructionForms kForms[] = {
     {"Textures and surfaces",
      "tex.grad.<1d|2d|3d|cube|a2d|acube>.v4.f32.f32 {%r0,%r1,%r2,%r3}, "
      "[%d0, {%r4,%r5,%r6,%r7}], {%r0,%r1,%r2,%r3}, {%r4,%r5,%r6,%r7}"},
+    {"Textures and surfaces",
+     "<tex.2d.v4.f32.f32 {%r0,%r1,%r2,%r3}, [image, {%r4,%r5}]|txq.width.b32 %r0, [image]|"
+     "suld.b.2d.b32.trap %r0, [target, {%r4,%r5}]|sust.b.2d.b32.trap [target, {%r4,%r5}], %r0>"},
     {"Textures and surfaces", "tex.2dms.v4.f32.s32 {%r0,%r1,%r2,%r3}, [%d0, {%r4,%r5,%r6,%r7}]"},
     {"Textures and surfaces", "tex.2d.v4.f32.f32 {%r0,%r1,%r2,%r3}, [%d0, %d1, {%r4,%r5}]"},
     {"Textures and surfaces",
@@ -366,6 +447,8 @@ constexpr InstructionForms kForms[] = {
      "<vadd|vsub|vabsdiff|vmin|vmax>.<u32|s32>.<u32|s32>.<u32|s32><|.sat> %r0, %r1.b0, %r2.h1"},
     {"Video", "<vshl|vshr>.<u32|s32>.u32.u32.<clamp|wrap> %r0, %r1, %r2"},
     {"Video", "vmad.<u32|s32>.<u32|s32>.<u32|s32><|.po><|.shr7|.shr15> %r0, %r1, %r2, %r3"},
+    {"Video",
+     "vmad.<u32|s32>.<u32|s32>.<u32|s32><|.sat><|.shr7> %r0, <-%r1, %r2, |%r1, %r2, ->%r3"},
     {"Video", "vset.<u32|s32>.<u32|s32>.<eq|ne|lt|le|gt|ge> %r0, %r1, %r2"},
     {"Video",
      "<vadd|vsub|vabsdiff|vmin|vmax|vavrg><2|4>.<u32|s32>.<u32|s32>.<u32|s32><|.sat><|.add> %r0, "

@@ -80,6 +80,8 @@ What is different from hardware, and allowed:
 - The layout of wmma fragments is not specified; sums of 16 x 16 lie as those of two mma.
 - All memory orders and scopes get the strongest one. Vector atomics update one element at a time.
 - Approximations (`.approx`, `.full`) are rounded from double precision.
+- `cvt.rs` takes the random bits as a fraction of the last bit that is kept. Which of them the hardware
+  uses for which of four values, and how it aligns them with more dropped bits, is documented in part.
 
 - Textures are filtered with weights in steps of 1/256, as CUDA documents, and sums in double precision.
   Gradients choose a level without anisotropy. A layer that is none is the nearest one.
@@ -88,8 +90,11 @@ What is different from hardware, and allowed:
   cannot wait for them (CUDA 12 took that away), and so cannot tell. Streams and events of kernels order
   nothing more.
 
-Refused with words: texture references, textures with several samples, depth comparison, copies of
-tensors in gather and scatter mode, sparse and block-scaled products, wgmma, tcgen05.
+A texture or surface reference (`.texref`, `.surfref`) has the address of its variable as its value: what
+a driver binds to it lies under that address in the table of a launch.
+
+Refused with words: textures with several samples, depth comparison, samplers apart from their textures,
+copies of tensors in the modes im2col::w, launches that are cancelled, fma.oob, multimem, wgmma, tcgen05.
 
 What keeps it from crashing: `tests/ptx/fuzz/run` damages PTX (of nvcc, and of every form below), gives it to
 the parser and the decoder, and runs what still compiles, under ASan and UBSan. A first run of 53 minutes took
@@ -144,7 +149,7 @@ std::vector<std::string> expandForms(std::string_view pattern) {
 std::string moduleOf(std::string_view instruction) {
   std::string text =
       ".version 9.0\n.target sm_120a\n.address_size 64\n"
-      ".global .align 16 .b8 cells[256];\n"
+      ".global .align 16 .b8 cells[256];\n.global .texref image;\n.global .surfref target;\n"
       ".visible .entry k(.param .u64 p)\n{\n"
       ".reg .pred %p<10>;\n.reg .b8 %x<10>;\n.reg .b16 %h<10>;\n.reg .b32 %r<10>;\n"
       ".reg .b64 %d<10>;\n.reg .b128 %q<10>;\n.shared .align 16 .b8 shared_cells[256];\n";
