@@ -1,10 +1,17 @@
-// The PTX engine beside plain C++ loops in the same run: the ratio of the two CPU times is what
-// counts. Arithmetic kernels have no baseline: they count the instructions of lanes per second. Two
-// threads are compared with one by wall time, which needs two idle cores to mean anything.
+// The PTX engine beside plain C++ loops: short slices of both take turns, and the ratio of their
+// CPU times is what counts. Arithmetic kernels have no baseline: they count the instructions of
+// lanes per second. Two threads are compared with one by wall time, which needs two idle cores to
+// mean anything.
+//
+// --benchmark_filter=REGEX chooses among the benchmarks, and among the rows by their names.
+#include <benchmark/benchmark.h>
+
+#include <cstdio>
 #include <fstream>
+#include <regex>
 #include <sstream>
 
-#include "bench/median_reporter.h"
+#include "bench/paired.h"
 #include "gpud/device/cpu/ptx/program_cache.h"
 #include "tests/ptx/harness.h"
 
@@ -78,75 +85,46 @@ Fixture& fixture() {
   return instance;
 }
 
-void vectorSumRaw(benchmark::State& state) {
+void plainSum() {
   Fixture& f = fixture();
-  for (auto _ : state) {
-    for (int i = 0; i < kVectorLength; ++i) f.c[i] = f.a[i] + f.b[i];
-    benchmark::ClobberMemory();
-  }
+  for (int i = 0; i < kVectorLength; ++i) f.c[i] = f.a[i] + f.b[i];
+  benchmark::ClobberMemory();
 }
-BENCHMARK(vectorSumRaw)->Unit(benchmark::kMillisecond);
-
-void vectorSum(benchmark::State& state) {
+void vectorSum() {
   Fixture& f = fixture();
-  for (auto _ : state) {
-    f.module.launch("vadd", {kVectorLength / 256}, {256}, 0, f.a, f.b, f.c, kVectorLength);
-  }
+  f.module.launch("vadd", {kVectorLength / 256}, {256}, 0, f.a, f.b, f.c, kVectorLength);
 }
-BENCHMARK(vectorSum)->Unit(benchmark::kMillisecond);
 
-void plainProduct(benchmark::State& state) {
+void plainProduct() {
   Fixture& f = fixture();
   constexpr int n = kMatrixRows;
-  for (auto _ : state) {
-    for (int i = 0; i < n; ++i) {
-      for (int j = 0; j < n; ++j) {
-        float sum = 0;
-        for (int k = 0; k < n; ++k) sum += f.a[i * n + k] * f.b[k * n + j];
-        f.c[i * n + j] = sum;
-      }
+  for (int i = 0; i < n; ++i) {
+    for (int j = 0; j < n; ++j) {
+      float sum = 0;
+      for (int k = 0; k < n; ++k) sum += f.a[i * n + k] * f.b[k * n + j];
+      f.c[i * n + j] = sum;
     }
-    benchmark::ClobberMemory();
   }
+  benchmark::ClobberMemory();
 }
-void tiledProduct(benchmark::State& state, const char* name, uint32_t tile) {
+template <uint32_t Tile>
+void tiledProduct() {
   Fixture& f = fixture();
-  uint32_t tiles = kMatrixRows / tile;
-  for (auto _ : state) {
-    f.module.launch(name, {tiles, tiles}, {tile, tile}, 0, f.c, f.a, f.b, kMatrixRows);
-  }
+  constexpr uint32_t kTiles = kMatrixRows / Tile;
+  const char* name = Tile == 16 ? "matmul16" : "matmul32";
+  f.module.launch(name, {kTiles, kTiles}, {Tile, Tile}, 0, f.c, f.a, f.b, kMatrixRows);
 }
-void product16Raw(benchmark::State& state) {
-  plainProduct(state);
-}
-void product32Raw(benchmark::State& state) {
-  plainProduct(state);
-}
-void product16(benchmark::State& state) {
-  tiledProduct(state, "matmul16", 16);
-}
-void product32(benchmark::State& state) {
-  tiledProduct(state, "matmul32", 32);
-}
-BENCHMARK(product16Raw)->Unit(benchmark::kMillisecond);
-BENCHMARK(product16)->Unit(benchmark::kMillisecond);
-BENCHMARK(product32Raw)->Unit(benchmark::kMillisecond);
-BENCHMARK(product32)->Unit(benchmark::kMillisecond);
 
 // Divergent and without memory: what a second thread can do is not limited by the memory's speed.
-void collatz(benchmark::State& state, TestModule& module, int* out) {
-  for (auto _ : state) {
-    module.launch("collatz", {kCollatzLength / 256}, {256}, 0, out, kCollatzLength);
-  }
+void collatzAlone() {
+  Fixture& f = fixture();
+  f.module.launch("collatz", {kCollatzLength / 256}, {256}, 0, reinterpret_cast<int*>(f.c),
+                  kCollatzLength);
 }
-void twoThreadsRaw(benchmark::State& state) {
-  collatz(state, fixture().module, reinterpret_cast<int*>(fixture().c));
+void collatzTogether() {
+  Fixture& f = fixture();
+  f.pair_module.launch("collatz", {kCollatzLength / 256}, {256}, 0, f.pair_out, kCollatzLength);
 }
-void twoThreads(benchmark::State& state) {
-  collatz(state, fixture().pair_module, fixture().pair_out);
-}
-BENCHMARK(twoThreadsRaw)->Unit(benchmark::kMillisecond)->UseRealTime();
-BENCHMARK(twoThreads)->Unit(benchmark::kMillisecond)->UseRealTime();
 
 void arithmetic(benchmark::State& state, const char* kernel) {
   Fixture& f = fixture();
@@ -188,18 +166,58 @@ void findText(benchmark::State& state) {
 BENCHMARK(compileText)->Unit(benchmark::kMicrosecond);
 BENCHMARK(findText)->Unit(benchmark::kMicrosecond);
 
-constexpr bench::RatioRow kRows[] = {
-    {"vectorAdd of 16 M floats", "vectorSum", 1, false, "<= 4 (cpu)"},
-    {"tiled product 512, tile 16", "product16", 1, false, "<= 1 (cpu)"},
-    {"tiled product 512, tile 32", "product32", 1, false, "<= 1 (cpu)"},
-    {"two threads for one (collatz)", "twoThreads", 1, true, ">= 1.8 (wall)"},
+struct Row {
+  const char* name;
+  const char* what;
+  void (*plain)();
+  void (*engine)();
+  bool by_wall;  // how many times faster the engine is; else its CPU time over the plain one
+  const char* goal;
 };
+constexpr Row kRows[] = {
+    {"vectorSum", "vectorAdd of 16 M floats", plainSum, vectorSum, false, "<= 4"},
+    {"product16", "tiled product 512, tile 16", plainProduct, tiledProduct<16>, false, "<= 1"},
+    {"product32", "tiled product 512, tile 32", plainProduct, tiledProduct<32>, false, "<= 1"},
+    {"twoThreads", "two threads for one (collatz)", collatzAlone, collatzTogether, true, ">= 1.8"},
+};
+
+void printRows(const std::regex& wanted) {
+  std::printf("%-30s %12s %12s %7s %17s  %s\n", "", "plain", "engine", "ratio", "quartiles",
+              "goal");
+  for (const Row& row : kRows) {
+    if (!std::regex_search(row.name, wanted)) continue;
+    auto times = [](void (*run)()) {
+      return [run](int count) {
+        for (int k = 0; k < count; ++k) run();
+      };
+    };
+    const bench::Side plain{times(row.plain), bench::threadCpu(), {}},
+        engine{times(row.engine), bench::threadCpu(), {}};
+    const bench::Comparison c = bench::compare(plain, engine, {.pairs = 21, .slice_s = 0.02});
+    if (row.by_wall) {
+      std::printf("%-30s %9.2f ms %9.2f ms %7.2f %8.2f %8.2f  %s (wall)\n", row.what,
+                  c.raw.wall_s * 1e3, c.own.wall_s * 1e3, 1 / c.ratio, 1 / c.ratio_greatest,
+                  1 / c.ratio_least, row.goal);
+    } else {
+      std::printf("%-30s %9.2f ms %9.2f ms %7.2f %8.2f %8s  %s (cpu; least)\n", row.what,
+                  c.raw.near_cpu_s * 1e3, c.own.near_cpu_s * 1e3,
+                  c.own.near_cpu_s / c.raw.near_cpu_s, c.near_cpu_least, "", row.goal);
+    }
+    std::fflush(stdout);
+  }
+}
 
 }  // namespace
 }  // namespace farwarp::ptx
 
 int main(int argc, char** argv) {
-  farwarp::bench::MedianReporter reporter;
-  if (!farwarp::bench::runBenchmarks(argc, argv, reporter)) return 1;
-  farwarp::bench::printRatios(reporter, farwarp::ptx::kRows);
+  std::string wanted;
+  for (const std::string_view argument : std::vector<std::string_view>(argv + 1, argv + argc)) {
+    constexpr std::string_view kFilter = "--benchmark_filter=";
+    if (argument.starts_with(kFilter)) wanted = argument.substr(kFilter.size());
+  }
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+  farwarp::ptx::printRows(std::regex(wanted));
 }

@@ -190,6 +190,38 @@ TEST_P(Addresses, GuardedAccessesShareToo) {
   }
 }
 
+// A guard that holds for no lane: the access finds nothing out that later ones could share. What an
+// earlier basic block found out about another register must not be taken for it.
+TEST_P(Addresses, AnAccessThatNoLaneMakesSharesNothing) {
+  load(".reg .b32 %r<6>; .reg .b64 %x, %z; .reg .pred %p, %q;", R"(
+    mad.wide.u32 %z, %tidx, 4, %in0; setp.gt.u32 %p, %tidx, 4096; setp.lt.u32 %q, %tidx, 4096;
+    ld.global.u32 %r0, [%z]; mov.u32 %r1, 0; @%q bra LATER;
+    mov.u32 %r0, 0;
+  LATER:
+    mad.wide.u32 %z, %tidx, 4, %z; @%p ld.global.u32 %r1, [%z+4096]; ld.global.u32 %r2, [%z+4];
+    add.u32 %r0, %r0, %r1; add.u32 %r0, %r0, %r2;
+    mad.wide.u32 %x, %tidx, 4, %out; st.global.u32 [%x], %r0;)");
+  run();
+  for (uint32_t t = 0; t < kThreads; ++t) {
+    ASSERT_EQ(out_[t], words_[t] + words_[2 * t + 1]) << t;
+  }
+}
+
+// One register as an index with a sign and as one without: the latter lies 16 GiB behind.
+TEST_P(Addresses, AnIndexWithoutASignIsAnotherIndex) {
+  load(".reg .b32 %i, %r<2>; .reg .b64 %x, %y<2>, %z<2>;", R"(
+    mul.wide.u32 %at, %tidx, 4; add.s64 %x, %in1, %at; ld.global.s32 %i, [%x];
+    mul.wide.s32 %y0, %i, 4; add.s64 %z0, %in0, %y0; ld.global.u32 %r0, [%z0+1024];
+    mul.wide.u32 %y1, %i, 4; add.s64 %z1, %in0, %y1; ld.global.u32 %r1, [%z1+1024];
+    add.u32 %r0, %r0, %r1; add.s64 %x, %out, %at; st.global.u32 [%x], %r0;)");
+  for (int32_t first : {5, -100}) {
+    for (uint32_t t = 0; t < kThreads; ++t) index_[t] = first + static_cast<int32_t>(t);
+    LaunchResult result = module_->launch("k", {1}, {kThreads}, 0, out_, words_, index_);
+    EXPECT_EQ(result.status == LaunchStatus::ok, first >= 0) << first;
+  }
+  EXPECT_EQ(out_[3], 2 * words_[256 + 5 + 3]);
+}
+
 // Groups of lanes where one group lies behind the end of the memory.
 TEST_P(Addresses, TheFaultOfAGroupNamesItsThread) {
   load(".reg .b32 %i, %r; .reg .b64 %x, %y, %z;", R"(

@@ -73,6 +73,7 @@ void copyLocal(Warp& w, uint32_t mask, uint64_t to, uint64_t from, uint32_t byte
 
 const Inst* ret(Warp& w, const Inst* i) {
   uint32_t mask = execMask(w, i);
+  if (w.join == kNone) return mask != 0 ? w.exitLanes(mask, i + 1) : i + 1;
   if (mask == 0) return i + 1;
   uint32_t index = w.join;
   while (index != kNone && w.joins[index].callee == kNone) index = w.joins[index].parent;

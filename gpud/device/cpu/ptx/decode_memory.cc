@@ -87,7 +87,8 @@ Elements elementsOf(FunctionDecoder& d, const Operand& operand, Type type, uint3
 
 void emitAccess(FunctionDecoder& d, const AddressOperand& address, const Elements& elements,
                 Type type, uint32_t first, uint32_t count, bool load, uint8_t memo) {
-  LoadShape shape{sizeOf(type), elements.reg_bytes, isSigned(type)};
+  LoadShape shape{sizeOf(type), elements.reg_bytes, isSigned(type), address.resolver,
+                  (memo & kMemoReuse) != 0};
   Handler handler = load ? d.executors().load(shape, count) : d.executors().store(shape, count);
   Inst& inst = d.emit(handler);
   inst.a = address.a;

@@ -185,7 +185,7 @@ class FunctionDecoder {
   Ref saved_stack_ = kNone;     // where a function that uses alloca keeps the stack of its caller
   std::vector<uint32_t> block_starts_;
   // What the memos of the basic block are about: a register, and how far apart its lanes' values
-  // are in a row.
+  // are in a row, or 256 and the type as which it is an index.
   struct Memo {
     uint32_t reg = kNone;
     uint32_t step = 0;

@@ -166,11 +166,14 @@ enum class Resolver : uint8_t {
   count,
 };
 
-// How values of registers differ from values in memory or of the instruction.
+// How values of registers differ from values in memory or of the instruction, and what is known of
+// the addresses.
 struct LoadShape {
   uint32_t bytes = 4;      // of one element in memory
   uint32_t reg_bytes = 4;  // of the register
   bool sign_extend = false;
+  Resolver resolver = Resolver::count;  // count: any, Inst::x says it when the kernel runs
+  bool memo_is_filled = false;          // by an earlier access
 };
 
 // Each function returns null for combinations that do not exist.

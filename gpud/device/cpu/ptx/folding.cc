@@ -124,12 +124,14 @@ void FunctionDecoder::foldAddresses() {
 uint8_t FunctionDecoder::memoOf(const Operand& address, uint32_t bytes) {
   const Operand& base = address.items.back();
   if (address.kind != Operand::Kind::address || base.kind != Operand::Kind::reg) return 0;
-  uint32_t step = address.scale != 0 ? 1 : bytes;
+  // Values of an index are signed or not: each has memos of its own.
+  uint32_t step = address.scale != 0 ? 256 + static_cast<uint32_t>(address.index_type) : bytes;
   for (uint32_t k = 1; k < kMemos; ++k) {
     if (memos_[k].reg == base.index && memos_[k].step == step) {
       return static_cast<uint8_t>(k) | kMemoReuse;
     }
   }
+  if (in_->guard >= 0) return 0;  // it may hold for no lane, and nothing would be found out
   uint32_t taken = next_memo_;
   next_memo_ = taken + 1 == kMemos ? 1 : taken + 1;
   memos_[taken] = {base.index, step};

@@ -53,7 +53,9 @@ struct Join {
 // How the 32 values of an address or index register lie, as the first of several accesses of a
 // basic block that name the register found out. Number 0 is for accesses that share with no other.
 struct AddressMemo {
-  uint64_t first[4];  // of the warp, or of each group of 8 lanes
+  uint64_t low;       // the least of the values
+  uint64_t span;      // from there to the greatest
+  uint64_t delta[4];  // grouped: from the least to the first lane of each group of 8
   uint8_t pattern;
   uint8_t rows;  // grouped: a bit for each group that lies in a row
 };
@@ -63,9 +65,9 @@ inline constexpr uint8_t kMemoReuse = 0x80;
 enum class WarpState : uint8_t { ready, blocked, done };
 
 struct Warp {
-  std::byte* base[4];
-  uint32_t mask;  // lanes of the running split
-  uint32_t live;  // lanes that exist and have not exited
+  std::byte* base[4];  // less the number of the base, which every Ref has in its low bits
+  uint32_t mask;       // lanes of the running split
+  uint32_t live;       // lanes that exist and have not exited
   uint32_t join;
   uint32_t local;  // offset of the running function's local frame
   int32_t slice;
@@ -182,12 +184,14 @@ struct Block {
 
 template <class T>
 inline T* lanes(const Warp& w, Ref ref) {
-  return reinterpret_cast<T*>(w.base[ref & 3] + (ref & ~3u));
+  return reinterpret_cast<T*>(w.base[ref & 3] + ref);
 }
 inline uint32_t& predicate(const Warp& w, Ref ref) {
   return *lanes<uint32_t>(w, ref);
 }
 inline uint32_t execMask(const Warp& w, const Inst* i) {
+  if (i->guard == kTrueRef) [[likely]]
+    return w.mask;
   return w.mask & (predicate(w, i->guard) ^ i->guard_flip);
 }
 inline void setPredicate(const Warp& w, Ref ref, uint32_t value, uint32_t mask) {

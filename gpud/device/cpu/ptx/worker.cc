@@ -94,9 +94,9 @@ void initialiseWarp(Warp& w, Block& b, uint32_t index, std::byte* values) {
   std::memset(static_cast<void*>(&w), 0, sizeof(Warp));
   w.index = index;
   w.block = &b;
-  w.base[kBaseConstants] = const_cast<std::byte*>(launch.program->constants());
-  w.base[kBaseBlock] = b.values;
-  w.base[kBaseWarp] = values;
+  w.base[kBaseConstants] = const_cast<std::byte*>(launch.program->constants()) - kBaseConstants;
+  w.base[kBaseBlock] = b.values - kBaseBlock;
+  w.base[kBaseWarp] = values - kBaseWarp;
   const MemoryMap& memory = launch.environment->memory();
   w.reserved_begin = memory.reservedBegin();
   w.reserved_size = memory.reservedEnd() - memory.reservedBegin();
@@ -379,7 +379,8 @@ Worker::Progress Worker::runBlock(Block& block) {
     first = block.warps[0].random() % block.warp_count;
     if (block.warps[0].random() % 2 != 0) step = block.warp_count - 1;  // backwards
   }
-  for (uint32_t k = 0, n = first; k < block.warp_count; ++k, n = (n + step) % block.warp_count) {
+  for (uint32_t k = 0, n = first; k < block.warp_count; ++k, n += step) {
+    if (n >= block.warp_count) n -= block.warp_count;
     Warp& w = block.warps[n];
     if (w.state != WarpState::ready) continue;
     ran = true;

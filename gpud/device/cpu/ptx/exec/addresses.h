@@ -7,6 +7,9 @@
 namespace farwarp::ptx::FARWARP_LEVEL {
 namespace {
 
+// Races of the kernels' threads are theirs, not the engine's.
+#define FARWARP_RACY [[gnu::no_sanitize("thread")]]
+
 // How the addresses of 32 active lanes lie: anyhow; in a row; all the same; or in groups of 8 lanes
 // each of which lies in a row or all the same, as blocks of 8 or 16 columns make them.
 enum class Pattern { scattered, contiguous, uniform, grouped };
@@ -24,17 +27,52 @@ inline uint64_t widen(A value) {
   return value;
 }
 
+#ifdef __AVX512F__
+// Is each value `first`, plus Step from lane to lane if they shall lie in a row?
+template <class U, uint64_t Step>
+[[gnu::always_inline]] inline bool isEvenWarp(const void* x, U first, bool row) {
+  struct Steps {
+    alignas(64) U of[kLanes];
+    constexpr Steps() : of{} {
+      for (uint32_t l = 0; l < kLanes; ++l) of[l] = static_cast<U>(U{l} * U{Step});
+    }
+  };
+  static constexpr Steps kSteps;
+  uint32_t different = 0;
+  for (uint32_t k = 0; k < sizeof(kSteps) / 64; ++k) {
+    __m512i value = _mm512_loadu_si512(static_cast<const std::byte*>(x) + k * 64);
+    __m512i steps = row ? _mm512_load_si512(&kSteps.of[k * (64 / sizeof(U))]) : __m512i{};
+    if constexpr (sizeof(U) == 4) {
+      __m512i wanted = _mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(first)), steps);
+      different |= _mm512_cmpneq_epi32_mask(value, wanted);
+    } else {
+      __m512i wanted = _mm512_add_epi64(_mm512_set1_epi64(static_cast<int64_t>(first)), steps);
+      different |= _mm512_cmpneq_epi64_mask(value, wanted);
+    }
+  }
+  return different == 0;
+}
+#endif
+
 // Do `Count` values lie in a row with the distance Step, without wrapping around, or are all the
 // same?
 template <class A, uint64_t Step, uint32_t Count>
-inline bool isEven(const A* x, bool row) {
+[[gnu::always_inline]] inline bool isEven(const A* x, bool row) {
   using U = std::make_unsigned_t<A>;
-  U first = static_cast<U>(x[0]), step = row ? U{Step} : U{0}, different = 0;
+  U first = static_cast<U>(x[0]), step = row ? U{Step} : U{0};
+  if (widen(x[Count - 1]) - widen(x[0]) != uint64_t{step} * (Count - 1)) return false;
+#ifdef __AVX512F__
+  if constexpr (Count == kLanes && sizeof(A) >= 4) return isEvenWarp<U, Step>(x, first, row);
+#endif
+  U different = 0;
   for (uint32_t l = 0; l < Count; ++l) {
     different |= static_cast<U>(x[l]) ^ static_cast<U>(first + (row ? U{l} * U{Step} : U{0}));
   }
-  return different == 0 && widen(x[Count - 1]) - widen(x[0]) == uint64_t{step} * (Count - 1);
+  return different == 0;
 }
+
+// Groups that lie farther apart than this are taken one by one: sums of spans then never wrap.
+constexpr uint64_t kSpanMax = uint64_t{1} << 40;
 
 template <class A, uint64_t Step>
 [[gnu::noinline]] void findGroups(const A* x, AddressMemo& m) {
@@ -47,62 +85,73 @@ template <class A, uint64_t Step>
     if (step != 0 && step != Step) return;
     rows |= static_cast<uint8_t>((step != 0 ? 1 : 0) << g);
   }
+  int64_t low = INT64_MAX, high = INT64_MIN;
   for (uint32_t g = 0; g < kLanes / kGroup; ++g) {
-    if (!isEven<A, Step, kGroup>(x + g * kGroup, (rows >> g & 1) != 0)) return;
-    m.first[g] = widen(x[g * kGroup]);
+    const A* at = x + g * kGroup;
+    if (!isEven<A, Step, kGroup>(at, (rows >> g & 1) != 0)) return;
+    auto first = static_cast<int64_t>(widen(at[0])),
+         last = static_cast<int64_t>(widen(at[kGroup - 1]));
+    low = first < low ? first : low;
+    high = last > high ? last : high;
+  }
+  m.low = static_cast<uint64_t>(low);
+  m.span = static_cast<uint64_t>(high) - m.low;
+  if (m.span > kSpanMax) return;
+  for (uint32_t g = 0; g < kLanes / kGroup; ++g) {
+    m.delta[g] = widen(x[g * kGroup]) - m.low;
+    if (m.delta[g] % Step != 0) return;
   }
   m.rows = rows;
   m.pattern = static_cast<uint8_t>(Pattern::grouped);
 }
 
-// How the lanes' values of an address or index lie; Step is the distance in a row.
+// How all 32 lanes' values of an address or index lie; Step is the distance in a row.
+template <class A, uint64_t Step>
+[[gnu::always_inline]] inline void findOrder(const A* x, AddressMemo& m) {
+  using U = std::make_unsigned_t<A>;
+  // The second lane says what the others would have to be.
+  U step = static_cast<U>(static_cast<U>(x[1]) - static_cast<U>(x[0]));
+  if (step == Step && isEven<A, Step, kLanes>(x, true)) {
+    m.low = widen(x[0]);
+    m.span = Step * (kLanes - 1);
+    m.pattern = static_cast<uint8_t>(Pattern::contiguous);
+  } else if (step == 0 && isEven<A, Step, kLanes>(x, false)) {
+    m.low = widen(x[0]);
+    m.span = 0;
+    m.pattern = static_cast<uint8_t>(Pattern::uniform);
+  } else {
+    findGroups<A, Step>(x, m);
+  }
+}
+
+// The same for the lanes of `mask`, which lie anyhow unless they are all.
 template <class A, uint64_t Step>
 inline const AddressMemo& lieOf(Warp& w, const Inst* i, const A* x, uint32_t mask) {
-  using U = std::make_unsigned_t<A>;
   AddressMemo& m = w.memos[i->memo & ~kMemoReuse];
   if (mask != ~0u) [[unlikely]] {
     AddressMemo& other = (i->memo & kMemoReuse) != 0 ? w.memos[0] : m;
     other.pattern = static_cast<uint8_t>(Pattern::scattered);
     return other;
   }
-  if ((i->memo & kMemoReuse) != 0) return m;
-  // The second lane says what the others would have to be.
-  U step = static_cast<U>(static_cast<U>(x[1]) - static_cast<U>(x[0]));
-  m.first[0] = widen(x[0]);
-  if (step == Step && isEven<A, Step, kLanes>(x, true)) {
-    m.pattern = static_cast<uint8_t>(Pattern::contiguous);
-  } else if (step == 0 && isEven<A, Step, kLanes>(x, false)) {
-    m.pattern = static_cast<uint8_t>(Pattern::uniform);
-  } else {
-    findGroups<A, Step>(x, m);
-  }
+  if ((i->memo & kMemoReuse) == 0) findOrder<A, Step>(x, m);
   return m;
 }
 
-// Sets w.address for lanes that lie evenly, where hostAddress(first, reach) is the address of what
-// a register's value `first` names, or 0 when not all of the `reach` bytes from there may be
-// accessed without a closer look. False when they do not lie evenly, or one gave 0.
-template <uint64_t Bytes, class F>
-[[gnu::always_inline]] inline bool placeEvenly(Warp& w, const AddressMemo& m, F hostAddress) {
+// Sets w.address for lanes that lie evenly: `host` is the address of the least of them, and `scale`
+// is what the values that the memo is about are multiplied with.
+template <uint64_t Bytes>
+inline Pattern placeEvenly(Warp& w, const AddressMemo& m, uint64_t host, uint64_t scale) {
   uint64_t* p = w.address;
   Pattern pattern = static_cast<Pattern>(m.pattern);
-  if (pattern == Pattern::contiguous || pattern == Pattern::uniform) {
-    bool row = pattern == Pattern::contiguous;
-    p[0] = hostAddress(m.first[0], row ? kLanes * Bytes : Bytes);
-    w.spacing = row ? Bytes : 0;
-    return p[0] != 0;
-  }
-  if (pattern != Pattern::grouped) return false;
-  bool all = true;
+  p[0] = host;
+  w.spacing = pattern == Pattern::contiguous ? Bytes : 0;
+  if (pattern != Pattern::grouped) return pattern;
   for (uint32_t g = 0; g < kLanes / kGroup; ++g) {
-    bool row = (m.rows >> g & 1) != 0;
-    uint64_t first = hostAddress(m.first[g], row ? kGroup * Bytes : Bytes);
-    all &= first != 0;
-    p[g * kGroup] = first;
-    p[g * kGroup + 1] = first + (row ? Bytes : 0);
+    p[g * kGroup] = host + m.delta[g] * scale;
+    p[g * kGroup + 1] = p[g * kGroup] + ((m.rows >> g & 1) != 0 ? Bytes : 0);
   }
   w.spacing = kSpacingOfGroups;
-  return all;
+  return pattern;
 }
 
 // All lanes at one address, which may be outside: then the slow check decides.
@@ -153,14 +202,17 @@ template <uint64_t Bytes>
   for (uint32_t l = 0; l < kLanes; ++l) p[l] = a[l] + offset;
   return checkEach<Bytes>(w, i, mask);
 }
+// The host address of the least lane where the lanes lie evenly and may all be accessed, else 0.
+template <uint64_t Bytes>
+[[gnu::always_inline]] inline uint64_t absoluteLow(const Warp& w, const Inst* i,
+                                                   const AddressMemo& m) {
+  return ifReserved<Bytes>(w, m.low + static_cast<uint64_t>(i->imm), m.span + Bytes);
+}
 template <uint64_t Bytes>
 Pattern absolute8(Warp& w, const Inst* i, uint32_t mask) {
-  uint64_t offset = static_cast<uint64_t>(i->imm);
   const AddressMemo& m = lieOf<uint64_t, Bytes>(w, i, lanes<uint64_t>(w, i->a), mask);
-  if (placeEvenly<Bytes>(w, m, [&](uint64_t first, uint64_t reach) {
-        return ifReserved<Bytes>(w, first + offset, reach);
-      })) {
-    return static_cast<Pattern>(m.pattern);
+  if (m.pattern != static_cast<uint8_t>(Pattern::scattered)) {
+    if (uint64_t low = absoluteLow<Bytes>(w, i, m)) return placeEvenly<Bytes>(w, m, low, 1);
   }
   return absoluteEach<Bytes>(w, i, mask);
 }
@@ -174,15 +226,18 @@ template <class I, uint64_t Bytes>
   for (uint32_t l = 0; l < kLanes; ++l) p[l] = base + widen(x[l]) * scale;
   return checkEach<Bytes>(w, i, mask);
 }
+template <uint64_t Bytes>
+[[gnu::always_inline]] inline uint64_t indexedLow(const Warp& w, const Inst* i,
+                                                  const AddressMemo& m) {
+  uint64_t base = *lanes<uint64_t>(w, i->a) + static_cast<uint64_t>(i->imm), scale = i->aux;
+  return ifReserved<Bytes>(w, base + m.low * scale, m.span * scale + Bytes);
+}
 template <class I, uint64_t Bytes>
 Pattern indexed(Warp& w, const Inst* i, uint32_t mask) {
-  uint64_t base = *lanes<uint64_t>(w, i->a) + static_cast<uint64_t>(i->imm), scale = i->aux;
   const AddressMemo& m = lieOf<I, 1>(w, i, lanes<I>(w, i->e), mask);
-  if ((scale == Bytes || m.pattern == static_cast<uint8_t>(Pattern::uniform)) &&
-      placeEvenly<Bytes>(w, m, [&](uint64_t first, uint64_t reach) {
-        return ifReserved<Bytes>(w, base + first * scale, reach);
-      })) {
-    return static_cast<Pattern>(m.pattern);
+  if (m.pattern == static_cast<uint8_t>(Pattern::uniform) ||
+      (i->aux == Bytes && m.pattern != static_cast<uint8_t>(Pattern::scattered))) {
+    if (uint64_t low = indexedLow<Bytes>(w, i, m)) return placeEvenly<Bytes>(w, m, low, Bytes);
   }
   return indexedEach<I, Bytes>(w, i, mask);
 }
@@ -210,16 +265,19 @@ template <class A, uint64_t Bytes>
   return Pattern::scattered;
 }
 template <class A, uint64_t Bytes>
+[[gnu::always_inline]] inline uint64_t sharedLow(const Warp& w, const Inst* i,
+                                                 const AddressMemo& m) {
+  // Offsets wrap around; those of the other lanes do not where the whole span is inside.
+  A first = static_cast<A>(static_cast<A>(m.low) + static_cast<A>(i->imm));
+  uint64_t size = w.shared_bytes, reach = m.span + Bytes;
+  bool inside = first <= size && reach <= size - first && (first & (Bytes - 1)) == 0;
+  return inside ? reinterpret_cast<uint64_t>(w.shared) + first : 0;
+}
+template <class A, uint64_t Bytes>
 Pattern shared(Warp& w, const Inst* i, uint32_t mask) {
-  A offset = static_cast<A>(i->imm);
-  uint64_t base = reinterpret_cast<uint64_t>(w.shared), size = w.shared_bytes;
   const AddressMemo& m = lieOf<A, Bytes>(w, i, lanes<A>(w, i->a), mask);
-  if (placeEvenly<Bytes>(w, m, [=](uint64_t from, uint64_t reach) {
-        A first = static_cast<A>(static_cast<A>(from) + offset);
-        bool inside = first <= size && reach <= size - first && (first & (Bytes - 1)) == 0;
-        return inside ? base + first : 0;
-      })) {
-    return static_cast<Pattern>(m.pattern);
+  if (m.pattern != static_cast<uint8_t>(Pattern::scattered)) {
+    if (uint64_t low = sharedLow<A, Bytes>(w, i, m)) return placeEvenly<Bytes>(w, m, low, 1);
   }
   return sharedEach<A, Bytes>(w, i, mask);
 }

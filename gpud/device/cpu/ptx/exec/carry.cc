@@ -53,7 +53,7 @@ const Inst* chain(Warp& w, const Inst* i) {
     result_carries |= static_cast<uint32_t>(wide >> (sizeof(T) * 8) & 1) << l;
   }
   if (CarryOut) carries = (carries & ~mask) | result_carries;
-  return i + 1;
+  return next(w, i);
 }
 
 template <class T>

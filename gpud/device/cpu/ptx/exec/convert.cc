@@ -89,12 +89,12 @@ const Inst* integerToFloat(Warp& w, const Inst* i) {
   const S* a = lanes<S>(w, i->a);
   bool rounded = i->y != 0;
   uint32_t old = rounded ? enterRounding(static_cast<Rounding>(i->y)) : 0;
-  const Inst* next = writeLanes<D>(w, i, [=](uint32_t l) {
+  setLanes<D>(w, i, [=](uint32_t l) {
     D v = static_cast<D>(a[l]);
     return Sat ? saturate(v) : v;
   });
   if (rounded) leaveRounding(old);
-  return next;
+  return next(w, i);
 }
 
 // Float to float of another or the same size. y = rounding, aux bit 0 = ftz, bit 1 = sat.
@@ -104,7 +104,7 @@ const Inst* floats(Warp& w, const Inst* i) {
   bool rounded = i->y != 0 && sizeof(D) < sizeof(S);
   bool ftz = (i->aux & 1) != 0, sat = (i->aux & 2) != 0;
   uint32_t old = rounded ? enterRounding(static_cast<Rounding>(i->y)) : 0;
-  const Inst* next = writeLanes<D>(w, i, [=](uint32_t l) {
+  setLanes<D>(w, i, [=](uint32_t l) {
     S v = ftz ? flush(a[l]) : a[l];
     D r = static_cast<D>(v);
     r = ftz ? flush(r) : r;
@@ -112,7 +112,7 @@ const Inst* floats(Warp& w, const Inst* i) {
     return canonical(r);
   });
   if (rounded) leaveRounding(old);
-  return next;
+  return next(w, i);
 }
 template <class T, Rounding R>
 const Inst* integral(Warp& w, const Inst* i) {

@@ -52,7 +52,7 @@ const Inst* arithmetic(Warp& w, const Inst* i) {
   const T* c = Arity > 2 ? lanes<T>(w, i->c) : a;
   uint32_t old = 0;
   if constexpr (Rounded) old = enterRounding(static_cast<Rounding>(i->y));
-  const Inst* next = writeLanes<T>(w, i, [=](uint32_t l) {
+  setLanes<T>(w, i, [=](uint32_t l) {
     T x = a[l], y = b[l], z = c[l];
     if constexpr (Ftz) x = flush(x), y = flush(y), z = flush(z);
     T r = Op::template run<T>(x, y, z);
@@ -61,7 +61,7 @@ const Inst* arithmetic(Warp& w, const Inst* i) {
     return canonical(r);
   });
   if constexpr (Rounded) leaveRounding(old);
-  return next;
+  return next(w, i);
 }
 
 template <class Op, int Arity, bool Rounds>
@@ -139,7 +139,7 @@ const Inst* testp(Warp& w, const Inst* i) {
     }
   });
   setPredicate(w, i->dst, result, execMask(w, i));
-  return i + 1;
+  return next(w, i);
 }
 template <FloatOp Test>
 Handler testHandler(Type type) {

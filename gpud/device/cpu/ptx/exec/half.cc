@@ -89,7 +89,7 @@ template <class Format, FloatOp Op, int Arity, bool Packed>
 const Inst* halfOperation(Warp& w, const Inst* i) {
   constexpr uint32_t kCount = Packed ? 64 : 32;
   uint32_t mask = execMask(w, i);
-  if (mask == 0) return i + 1;
+  if (mask == 0) return next(w, i);
   const uint16_t* a = lanes<uint16_t>(w, i->a);
   const uint16_t* b = Arity > 1 ? lanes<uint16_t>(w, i->b) : a;
   const uint16_t* c = Arity > 2 ? lanes<uint16_t>(w, i->c) : a;
@@ -120,7 +120,7 @@ const Inst* halfOperation(Warp& w, const Inst* i) {
     uint32_t lane = Packed ? l >> 1 : l;
     dst[l] = (mask >> lane & 1) != 0 ? result[l] : dst[l];
   }
-  return i + 1;
+  return next(w, i);
 }
 
 template <class Format, FloatOp Op, int Arity>

@@ -2,7 +2,7 @@
 // everything here is in that level's namespace.
 #pragma once
 
-#include <emmintrin.h>
+#include <immintrin.h>
 
 #include <bit>
 #include <cstring>
@@ -16,10 +16,22 @@
 
 namespace farwarp::ptx::FARWARP_LEVEL {
 
+// The end of a handler: goes on with the next instruction where the compiler makes that a jump, so
+// that a basic block runs without returning to the worker's loop. Control flow returns there, which
+// bounds the stack even if some call were not a jump.
+[[gnu::always_inline]] inline const Inst* next(Warp& w, const Inst* i) {
+#ifdef FARWARP_CHAINED
+  return i[1].run(w, i + 1);
+#else
+  (void)w;
+  return i + 1;
+#endif
+}
+
 // dst[lane] = value(lane) for the active lanes. Lanes that do not exist or have exited may be
 // written too: nobody reads them. The operands' arrays are the same as dst or do not overlap it.
 template <class T, class F>
-[[gnu::always_inline]] inline const Inst* writeLanes(Warp& w, const Inst* i, F value) {
+[[gnu::always_inline]] inline void setLanes(Warp& w, const Inst* i, F value) {
   uint32_t mask = execMask(w, i);
   T* dst = lanes<T>(w, i->dst);
   if (mask == w.live) [[likely]] {
@@ -32,7 +44,11 @@ template <class T, class F>
       dst[l] = (mask >> l & 1) != 0 ? result : dst[l];
     }
   }
-  return i + 1;
+}
+template <class T, class F>
+[[gnu::always_inline]] inline const Inst* writeLanes(Warp& w, const Inst* i, F value) {
+  setLanes<T>(w, i, value);
+  return next(w, i);
 }
 
 // One bit per lane from a condition.

@@ -1,8 +1,5 @@
 // Loads and stores: a resolver computes and checks the lanes' addresses, then the data moves.
-#include "gpud/device/cpu/ptx/exec/addresses.h"
-
-// Races of the kernels' threads are theirs, not the engine's.
-#define FARWARP_RACY [[gnu::no_sanitize("thread")]]
+#include "gpud/device/cpu/ptx/exec/even_access.h"
 
 namespace farwarp::ptx::FARWARP_LEVEL {
 namespace {
@@ -51,7 +48,7 @@ FARWARP_RACY inline void writeVector(uint64_t address, const M (&values)[N]) {
 template <class M, class R, uint32_t N>
 FARWARP_RACY const Inst* loadVector(Warp& w, const Inst* i) {
   const uint32_t mask = execMask(w, i);
-  if (mask == 0) return i + 1;
+  if (mask == 0) return next(w, i);
   w.pc = i;
   const Pattern pattern = kResolvers<sizeof(M) * N>.functions[i->x](w, i, mask);
   R* dst[4] = {lanes<R>(w, i->dst), lanes<R>(w, i->b), lanes<R>(w, i->c), lanes<R>(w, i->d)};
@@ -61,13 +58,13 @@ FARWARP_RACY const Inst* loadVector(Warp& w, const Inst* i) {
     readVector(laneAddress(w.address, pattern, l, sizeof(values)), values);
     for (uint32_t e = 0; e < N; ++e) dst[e][l] = static_cast<R>(values[e]);
   }
-  return i + 1;
+  return next(w, i);
 }
 
 template <class M, class R, uint32_t N>
 FARWARP_RACY const Inst* storeVector(Warp& w, const Inst* i) {
   const uint32_t mask = execMask(w, i);
-  if (mask == 0) return i + 1;
+  if (mask == 0) return next(w, i);
   w.pc = i;
   const Pattern pattern = kResolvers<sizeof(M) * N>.functions[i->x](w, i, mask);
   const R* source[4] = {lanes<R>(w, i->dst), lanes<R>(w, i->b), lanes<R>(w, i->c),
@@ -78,15 +75,13 @@ FARWARP_RACY const Inst* storeVector(Warp& w, const Inst* i) {
     for (uint32_t e = 0; e < N; ++e) values[e] = static_cast<M>(source[e][l]);
     writeVector(laneAddress(w.address, pattern, l, sizeof(values)), values);
   }
-  return i + 1;
+  return next(w, i);
 }
 
 template <class M, class R>
-FARWARP_RACY const Inst* load(Warp& w, const Inst* i) {
-  uint32_t mask = execMask(w, i);
-  if (mask == 0) return i + 1;
+FARWARP_RACY const Inst* loadFrom(Warp& w, const Inst* i, uint32_t mask, ResolverFunction resolve) {
   w.pc = i;
-  Pattern pattern = kResolvers<sizeof(M)>.functions[i->x](w, i, mask);
+  Pattern pattern = resolve(w, i, mask);
   R* d = lanes<R>(w, i->dst);
   const uint64_t* p = w.address;
   const M* source = reinterpret_cast<const M*>(p[0]);
@@ -117,15 +112,20 @@ FARWARP_RACY const Inst* load(Warp& w, const Inst* i) {
       d[l] = static_cast<R>(*reinterpret_cast<const M*>(p[l]));
     }
   }
-  return i + 1;
+  return next(w, i);
 }
 
 template <class M, class R>
-FARWARP_RACY const Inst* store(Warp& w, const Inst* i) {
+const Inst* load(Warp& w, const Inst* i) {
   uint32_t mask = execMask(w, i);
-  if (mask == 0) return i + 1;
+  if (mask == 0) return next(w, i);
+  return loadFrom<M, R>(w, i, mask, kResolvers<sizeof(M)>.functions[i->x]);
+}
+
+template <class M, class R>
+FARWARP_RACY const Inst* storeTo(Warp& w, const Inst* i, uint32_t mask, ResolverFunction resolve) {
   w.pc = i;
-  Pattern pattern = kResolvers<sizeof(M)>.functions[i->x](w, i, mask);
+  Pattern pattern = resolve(w, i, mask);
   const R* s = lanes<R>(w, i->dst);
   const uint64_t* p = w.address;
   M* target = reinterpret_cast<M*>(p[0]);
@@ -149,7 +149,14 @@ FARWARP_RACY const Inst* store(Warp& w, const Inst* i) {
       *reinterpret_cast<M*>(p[listed ? l : 0]) = static_cast<M>(s[l]);
     }
   }
-  return i + 1;
+  return next(w, i);
+}
+
+template <class M, class R>
+const Inst* store(Warp& w, const Inst* i) {
+  uint32_t mask = execMask(w, i);
+  if (mask == 0) return next(w, i);
+  return storeTo<M, R>(w, i, mask, kResolvers<sizeof(M)>.functions[i->x]);
 }
 
 struct alignas(16) Vector128 {
@@ -170,8 +177,13 @@ Handler loadOf(uint32_t elements) {
   }
 }
 template <class M, class S>
-Handler loadTo(uint32_t reg_bytes, bool sign_extend, uint32_t elements) {
-  if (sizeof(M) == reg_bytes) return loadOf<M, M>(elements);
+Handler loadTo(LoadShape shape, uint32_t elements) {
+  uint32_t reg_bytes = shape.reg_bytes;
+  bool sign_extend = shape.sign_extend;
+  if (sizeof(M) == reg_bytes) {
+    Handler even = elements == 1 ? evenLoadHandler<M>(shape) : nullptr;
+    return even != nullptr ? even : loadOf<M, M>(elements);
+  }
   if constexpr (sizeof(M) < 2) {
     if (reg_bytes == 2)
       return sign_extend ? loadOf<S, int16_t>(elements) : loadOf<M, uint16_t>(elements);
@@ -200,8 +212,12 @@ Handler storeOf(uint32_t elements) {
   }
 }
 template <class M>
-Handler storeFrom(uint32_t reg_bytes, uint32_t elements) {
-  if (reg_bytes == sizeof(M)) return storeOf<M, M>(elements);
+Handler storeFrom(LoadShape shape, uint32_t elements) {
+  uint32_t reg_bytes = shape.reg_bytes;
+  if (reg_bytes == sizeof(M)) {
+    Handler even = elements == 1 ? evenStoreHandler<M>(shape) : nullptr;
+    return even != nullptr ? even : storeOf<M, M>(elements);
+  }
   if constexpr (sizeof(M) < 2) {
     if (reg_bytes == 2) return storeOf<M, uint16_t>(elements);
   }
@@ -219,13 +235,13 @@ Handler storeFrom(uint32_t reg_bytes, uint32_t elements) {
 Handler loadHandler(LoadShape shape, uint32_t elements) {
   switch (shape.bytes) {
     case 1:
-      return loadTo<uint8_t, int8_t>(shape.reg_bytes, shape.sign_extend, elements);
+      return loadTo<uint8_t, int8_t>(shape, elements);
     case 2:
-      return loadTo<uint16_t, int16_t>(shape.reg_bytes, shape.sign_extend, elements);
+      return loadTo<uint16_t, int16_t>(shape, elements);
     case 4:
-      return loadTo<uint32_t, int32_t>(shape.reg_bytes, shape.sign_extend, elements);
+      return loadTo<uint32_t, int32_t>(shape, elements);
     case 8:
-      return loadTo<uint64_t, int64_t>(shape.reg_bytes, shape.sign_extend, elements);
+      return loadTo<uint64_t, int64_t>(shape, elements);
     case 16:
       return shape.reg_bytes == 16 ? loadOf<Vector128, Vector128>(elements) : nullptr;
     default:
@@ -235,13 +251,13 @@ Handler loadHandler(LoadShape shape, uint32_t elements) {
 Handler storeHandler(LoadShape shape, uint32_t elements) {
   switch (shape.bytes) {
     case 1:
-      return storeFrom<uint8_t>(shape.reg_bytes, elements);
+      return storeFrom<uint8_t>(shape, elements);
     case 2:
-      return storeFrom<uint16_t>(shape.reg_bytes, elements);
+      return storeFrom<uint16_t>(shape, elements);
     case 4:
-      return storeFrom<uint32_t>(shape.reg_bytes, elements);
+      return storeFrom<uint32_t>(shape, elements);
     case 8:
-      return storeFrom<uint64_t>(shape.reg_bytes, elements);
+      return storeFrom<uint64_t>(shape, elements);
     case 16:
       return shape.reg_bytes == 16 ? storeOf<Vector128, Vector128>(elements) : nullptr;
     default:
