@@ -18,6 +18,8 @@ constexpr double kGainMin = 1.1;      // of the rate
 constexpr double kRatioMin = 1.05;    // when the rate does not matter
 constexpr double kTrialShare = 0.02;  // of the time on the network
 constexpr double kTrialAllowanceNs = 2e6;
+constexpr int kPaceChunks = 4;
+constexpr int kRestChunksMin = 64, kRestChunksMax = 4096;
 // Bytes per second that one core encrypts, or decrypts, with what else a byte costs there
 // (docs/adr/0014).
 constexpr double kCipherRate = 1.5e9;
@@ -27,11 +29,15 @@ constexpr ChunkMethod kMethods[] = {
     {ChunkForm::shuffled4, -500}, {ChunkForm::shuffled8, -500},
 };
 
-// Time that this thread had the processor: a busy machine does not make a method slow.
-double threadNs() {
+double clockNs(clockid_t clock) {
   timespec now{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  clock_gettime(clock, &now);
   return static_cast<double>(now.tv_sec) * 1e9 + static_cast<double>(now.tv_nsec);
+}
+
+// Time that this thread had the processor: what else runs for a moment does not make a method slow.
+double threadNs() {
+  return clockNs(CLOCK_THREAD_CPUTIME_ID);
 }
 
 // Bytes per second that get through a core which does `work` to each byte and then encrypts
@@ -41,6 +47,10 @@ double throughCore(double work, double ratio, bool encrypted) {
 }
 
 }  // namespace
+
+double Compression::monotonicNs() {
+  return clockNs(CLOCK_MONOTONIC);
+}
 
 bool parseCompressionMode(std::string_view text, CompressionMode& out) {
   if (text == "off") return out = CompressionMode::off, true;
@@ -76,6 +86,8 @@ ChunkForm Compression::pack(CompressionMode mode, uint64_t link, std::span<const
     until_trial_ = kChunksBetweenTrials;
   }
   if (method_.form == ChunkForm::plain) return ChunkForm::plain;
+  const ChunkForm form = method_.form;
+  const double begin = wall_();
   const ptrdiff_t bytes = encoder_.encode(
       method_, chunk, out.first(std::min(out.size(), packedBytesMax(chunk.size()))));
   if (bytes < 0) {
@@ -85,7 +97,24 @@ ChunkForm Compression::pack(CompressionMode mode, uint64_t link, std::span<const
     return ChunkForm::plain;
   }
   packed = static_cast<size_t>(bytes);
-  return method_.form;
+  if (mode == CompressionMode::automatic) watchPace(link, chunk.size(), wall_() - begin);
+  return form;
+}
+
+void Compression::watchPace(uint64_t link, size_t bytes, double ns) {
+  paced_bytes_ += static_cast<double>(bytes);
+  paced_ns_ += ns;
+  if (++paced_chunks_ < kPaceChunks) return;
+  const bool too_slow = paced_bytes_ * 1e9 < static_cast<double>(link) * paced_ns_;
+  paced_chunks_ = 0;
+  paced_bytes_ = paced_ns_ = 0;
+  if (!too_slow) {
+    rest_chunks_ = 0;
+    return;
+  }
+  rest_chunks_ = std::clamp(2 * rest_chunks_, kRestChunksMin, kRestChunksMax);
+  method_ = {};
+  until_trial_ = rest_chunks_;
 }
 
 void Compression::tryMethods(CompressionMode mode, uint64_t link,

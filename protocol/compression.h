@@ -4,7 +4,9 @@
 // sent. Otherwise a look at some bytes tells noise; a part of the chunk is compressed and
 // decompressed by every method, and the best one is used for the chunks that follow, if
 // min(compressing, decompressing, ratio x network) is well above the network alone. What trials
-// cost is limited by the time that the data takes on the network.
+// cost is limited by the time that the data takes on the network. A trial counts the processor's
+// time; where others have the processor, and chunks come out more slowly than the network would
+// take them, nothing is compressed for a while, and for longer each time.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +22,10 @@ namespace farwarp::wire {
 // One direction of one connection. Used by one thread at a time.
 class Compression {
  public:
-  explicit Compression(bool encrypted) : encrypted_(encrypted) {}
+  using Clock = double (*)();  // nanoseconds
+  explicit Compression(bool encrypted, Clock wall = monotonicNs)
+      : encrypted_(encrypted), wall_(wall) {}
+  static double monotonicNs();
 
   // Whether pack() may do more than say `plain`. Costs nothing. `link`: bytes per second of the
   // network, 0 when it is not known.
@@ -35,8 +40,10 @@ class Compression {
 
  private:
   void tryMethods(CompressionMode mode, uint64_t link, std::span<const std::byte> chunk);
+  void watchPace(uint64_t link, size_t bytes, double ns);
 
   const bool encrypted_;
+  const Clock wall_;
   ChunkEncoder encoder_;
   ChunkDecoder decoder_;  // for trials
   std::vector<std::byte> trial_, restored_;
@@ -44,6 +51,9 @@ class Compression {
   int until_trial_ = 0;   // chunks
   double link_ns_ = 0;    // that the chunks so far take on the network
   double trials_ns_ = 0;  // spent on trials
+  int paced_chunks_ = 0;  // compressed since the pace was last looked at
+  double paced_bytes_ = 0, paced_ns_ = 0;
+  int rest_chunks_ = 0;  // before the next trial, when the pace was too slow
 };
 
 // Mean entropy of a sample of the chunk's bytes, in bits per byte, bytes of one place in a word of

@@ -16,7 +16,8 @@ constexpr uint64_t kFast = 4'000'000'000;
 constexpr size_t kBytes = kChunkBytesMax;
 
 struct Sender {
-  explicit Sender(bool encrypted = false) : compression(encrypted) {}
+  explicit Sender(bool encrypted = false, Compression::Clock wall = Compression::monotonicNs)
+      : compression(encrypted, wall) {}
   // What becomes of one chunk; checks that it comes back.
   ChunkForm send(std::span<const std::byte> chunk, uint64_t link,
                  CompressionMode mode = CompressionMode::automatic) {
@@ -84,6 +85,28 @@ TEST(Compression, FollowsDataThatChanges) {
   // It does not become smaller, which is seen at once, but not believed for ever.
   int chunks = 0;
   while (sender.send(text, kSlow) == ChunkForm::plain) ASSERT_LT(++chunks, 20);
+}
+
+// Where others have the processor, a codec that is fast makes the transfer slow nevertheless.
+TEST(Compression, RestsWhereChunksComeOutMoreSlowlyThanTheNetworkTakesThem) {
+  static double now, step;
+  now = 0;
+  step = 2e9 * kBytes / kSlow;  // twice as long as the chunk takes on the network
+  Sender sender(false, [] { return now += step; });
+  const auto text = textBytes(kBytes);
+  const auto sendWhile = [&](bool packed) {
+    int chunks = 0;
+    while ((sender.send(text, kSlow) != ChunkForm::plain) == packed && chunks < 300) ++chunks;
+    return chunks;
+  };
+  EXPECT_EQ(sendWhile(true), 4);
+  const int first_rest = sendWhile(false);
+  EXPECT_GE(first_rest, 60);
+  EXPECT_LE(sendWhile(true), 4);
+  EXPECT_GT(sendWhile(false), first_rest * 3 / 2);
+  // Alone on the processor again.
+  step = 0;
+  EXPECT_EQ(sendWhile(true), 300);
 }
 
 TEST(Compression, TriesLittleWhereTheNetworkIsFast) {
