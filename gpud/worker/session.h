@@ -18,6 +18,7 @@
 #include "gpud/worker/contexts.h"
 #include "gpud/worker/downloads.h"
 #include "gpud/worker/graph_execs.h"
+#include "gpud/worker/green_contexts.h"
 #include "gpud/worker/handle_table.h"
 #include "gpud/worker/host_functions.h"
 #include "gpud/worker/link_states.h"
@@ -105,6 +106,7 @@ class Session final : public wire::SessionHandler, public ReplyNews {
   Uploads& uploads() { return uploads_; }
   Downloads& downloads() { return downloads_; }
   GraphExecs& graphExecs() { return graph_execs_; }
+  GreenContexts& greenContexts() { return green_contexts_; }
   LinkStates& linkStates() { return link_states_; }
   Waits& waits() { return waits_; }
   HostFunctions& hostFunctions() { return host_functions_; }
@@ -182,12 +184,13 @@ class Session final : public wire::SessionHandler, public ReplyNews {
   KernelTimeline timeline_;
   std::unique_ptr<KernelMeter> meter_;
   GraphExecs graph_execs_;
+  GreenContexts green_contexts_;
   LinkStates link_states_;
 
   std::deque<Batch> log_;
   size_t log_bytes_ = 0;
   wire::CompressionMode compression_ = wire::CompressionMode::off;  // agreed with the client
-  bool running_ = false;                 // inside runLog
+  bool running_ = false;                                            // inside runLog
   bool stalled_ = false;                 // the first record waits for bulk data
   bool scheduled_ = false;               // runLog was posted
   std::unique_ptr<ReplyWriter> writer_;  // of the record that runs, once it has reply fields
