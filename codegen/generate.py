@@ -19,6 +19,7 @@ import jinja2
 
 import lint
 import show
+import tests_of
 from model import CLASSES, Model, ROOT, SpecError
 from plan import Plan
 
@@ -29,7 +30,7 @@ COVERAGE = REPOSITORY / "docs" / "coverage.md"
 OUTPUTS = [
     "driver_calls_gen.h", "driver_calls_gen.cc", "proc_address_gen.h", "proc_address_gen.cc",
     "handle_types_gen.h", "wire_records_gen.h", "wire_records_gen.cc", "client_calls_gen.h",
-    "client_calls_gen.cc", "graph_calls_gen.h", "worker_dispatch_gen.h", "worker_dispatch_gen.cc", "cpu_calls_gen.h",
+    "client_calls_gen.cc", "graph_calls_gen.h", "old_versions_gen.cc", "worker_dispatch_gen.h", "worker_dispatch_gen.cc", "cpu_calls_gen.h",
     "cpu_exports_gen.cc", "traced_calls_gen.cc", "stub_exports_gen.h", "stub_exports_gen.cc", "mock_calls_gen.h",
     "mock_driver_gen.cc", "mock_exports_gen.cc", "wire_records_gen_test.cc",
     "stand_ins_gen_test.cc",
@@ -64,6 +65,7 @@ def context_of(plan):
         "pointer_handles": set(model.facts["handles"]),
         "reasons": sorted({f.unsupported for f in model.functions if f.unsupported}),
         "proc_entries": proc_entries(model),
+        "old_versions": plan.old_versions,
         "records": plan.records,
         "bodies": plan.bodies,
         "handlers": plan.handlers,
@@ -151,7 +153,10 @@ def render(plan):
 
 
 def render_coverage(plan):
-    return make_environment().get_template("coverage.md.j2").render(context_of(plan))
+    tests = tests_of.find(REPOSITORY)
+    context = context_of(plan)
+    context["tests_of"] = lambda f: tests_of.shown(tests_of.of_function(tests, f))
+    return make_environment().get_template("coverage.md.j2").render(context)
 
 
 def write_if_changed(path, text):

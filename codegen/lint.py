@@ -3,6 +3,7 @@
 import re
 import subprocess
 
+import tests_of
 from model import parse_ids
 
 
@@ -18,6 +19,7 @@ def run(plan, repository, cuda_home):
     problems += check_proc_address(model)
     problems += check_mock(model)
     problems += check_exports(model, cuda_home)
+    problems += check_tests(model, repository)
     return problems
 
 
@@ -154,6 +156,18 @@ def check_mock(model):
         function = model.by_name.get(name)
         if function is None or function.unsupported or function.flavour:
             yield f"mock.toml names {name}, which is no supported plain function."
+
+
+def check_tests(model, repository):
+    """Every supported function is called by a test that runs in-process and through gpud."""
+    tests = tests_of.find(repository)
+    if not tests:
+        return  # no sources of tests here
+    for function in model.functions:
+        if function.call_class and not function.flavour \
+                and not tests_of.of_function(tests, function):
+            yield (f"{function.name} is supported, but no test of {' or '.join(tests_of.FOLDERS)} "
+                   f"calls it.")
 
 
 def check_exports(model, cuda_home):

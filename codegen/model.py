@@ -17,7 +17,7 @@ PROC_ADDRESS = "proc_address_13_0.json"
 CLASSES = ("local", "cached", "async", "sync")
 INTERNAL_BASE = 0xF000  # numbers of internal calls on the wire lie above it
 FUNCTION_KEYS = {"class", "unsupported", "hook", "context", "params", "wire", "waits", "cpu", "via",
-                 "per_thread", "note", "shared", "capture"}
+                 "per_thread", "note", "shared", "capture", "undo"}
 CAPTURES = ("node", "stream", "unsafe", "default", "free")
 PARAM_KEYS = {"dir", "null", "creates", "destroys", "field", "count", "read"}
 WIRE_SCALARS = {  # wire type -> (C++ type, bytes)
@@ -256,13 +256,26 @@ class Model:
         if newest in self.entries and newest != name:
             chapter, spec = self.entries[newest]
             types = " ".join(p["type"] for p in facts[name]["params"])
-            if "_v1" in types or row["version"] <= 4000:
-                return chapter, {"unsupported": f"Only programs built for CUDA 4 or older call it; "
-                                                f"{newest} took its place."}, newest
             if "unsupported" in spec:
                 return chapter, dict(spec), newest
+            if "_v1" in types or row["version"] <= 4000:
+                return self.old_version(name)
         self.problem(f"{name} has no entry in codegen/spec/driver.")
         return "", {"unsupported": "?"}, ""
+
+    def old_version(self, name):
+        """The spec of a function of CUDA 4 or older: its generated body calls the _v2 form."""
+        newer = name + "_v2"
+        chapter, spec = self.entries.get(newer, ("", {"unsupported": "?"}))
+        if "class" not in spec:
+            self.problem(f"{name} is an old version of {newer}, which has no class.")
+            return chapter, dict(spec), newer
+        old = {"class": spec["class"], "old_version_of": newer, "shared": True, "capture": "free",
+               "context": spec.get("context", True),
+               "note": f"As {newer}, with sizes and addresses of 32 bits."}
+        if spec["class"] in ("async", "sync"):
+            old |= {"hook": ["client"], "via": spec.get("via", [newer])}
+        return chapter, old, newer
 
     def make_param(self, function, fact, spec):
         overrides = spec.get("params", {}).get(fact["name"], {})

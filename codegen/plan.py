@@ -69,6 +69,19 @@ class Argument:
 
 
 @dataclass
+class OldVersion:
+    """A function of CUDA 4 or older, whose sizes and addresses have 32 bits, by its _v2 form."""
+    function: Function
+    newer: Function
+    arguments: list   # what the newer function is called with
+    wide: list        # (type, name) of its variables for results, and for structures, which are read
+    structs: list     # (name, fields) of structures that are read
+    results: list     # (name, fields) of results; of numbers, fields is empty
+    saturates: bool   # a size that does not fit is told as the largest one
+    undo: str         # takes back an allocation that cannot be told
+
+
+@dataclass
 class Body:
     function: Function
     arguments: list
@@ -104,6 +117,8 @@ class Plan:
                 self.check_via(function)
         for function in model.internal:
             self.plan_remote(function)
+        self.old_versions = [self.plan_old_version(f) for f in self.functions
+                             if "old_version_of" in f.spec]
         for function in self.functions:
             function.mock_steps = self.mock_steps(function) if not function.unsupported else []
         self.check_structs()
@@ -145,6 +160,26 @@ class Plan:
                 not any(a.handle == "stream" for a in arguments):
             self.problem(f"{function.name} has a per-thread form and no stream; per_thread must "
                          f"name the function that takes one.")
+
+    def plan_old_version(self, function):
+        newer = self.model.by_name[function.spec["old_version_of"]]
+        plan = OldVersion(function, newer, [], [], [], [], True, newer.spec.get("undo", ""))
+        for old, new in zip(function.params, newer.params, strict=True):
+            same = old.type.spelling == new.type.spelling
+            if same or old.type.pointers == 0:  # numbers become wider by themselves
+                plan.arguments.append(old.name)
+                continue
+            wide = f"{old.name}_wide"
+            plan.wide.append((new.type.base, wide))
+            plan.arguments.append(f"{old.name} == nullptr ? nullptr : &{wide}")
+            facts = self.model.facts["structs"].get(old.type.base, {"fields": []})
+            fields = [member["name"] for member in facts["fields"]]
+            if old.type.const:
+                plan.structs.append((old.name, fields))
+            else:
+                plan.results.append((old.name, fields))
+                plan.saturates &= new.type.base == "size_t"
+        return plan
 
     def check_via(self, function):
         for target in function.spec["via"]:

@@ -15,9 +15,9 @@ CUresult checkPoolProperties(const CUmemPoolProps& properties) {
   if ((properties.usage & ~CU_MEM_POOL_CREATE_USAGE_HW_DECOMPRESS) != 0) {
     return CUDA_ERROR_INVALID_VALUE;
   }
-  if (properties.usage != 0 || properties.handleTypes != CU_MEM_HANDLE_TYPE_NONE) {
-    return CUDA_ERROR_NOT_SUPPORTED;
-  }
+  const bool known_handles = properties.handleTypes == CU_MEM_HANDLE_TYPE_NONE ||
+                             properties.handleTypes == CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR;
+  if (properties.usage != 0 || !known_handles) return CUDA_ERROR_NOT_SUPPORTED;
   return checkPoolPlace(&properties.location, properties.allocType);
 }
 

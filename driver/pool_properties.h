@@ -1,5 +1,5 @@
 // What cuMemPoolCreate and the functions that name a location accept here: pools of device memory,
-// without handles for other processes.
+// for this process or with file descriptors for others.
 #pragma once
 
 #include <cuda.h>
@@ -10,8 +10,8 @@
 namespace farwarp {
 
 // CUDA_ERROR_INVALID_VALUE for what CUDA refuses; CUDA_ERROR_NOT_SUPPORTED for pools of host or
-// managed memory, for other processes, or for hardware decompression. The device is for the caller
-// to check.
+// managed memory, with other handles than file descriptors, or for hardware decompression. The
+// device is for the caller to check.
 [[nodiscard]] CUresult checkPoolProperties(const CUmemPoolProps& properties);
 
 // The same for where cuMemGetDefaultMemPool and its like look for a pool.

@@ -4,6 +4,7 @@
 
 #include "driver/graph/node_params.h"
 #include "driver/graph/recording.h"
+#include "driver_calls_gen.h"
 #include "graph_calls_gen.h"
 
 namespace farwarp::graph {
@@ -427,6 +428,18 @@ bool cuCtxWaitEvent(Host& host, CUresult& result, CUcontext context, CUevent eve
     }
   }
   return captured::cuCtxSynchronize_v2(host, result, context);
+}
+
+// A green context is asked about as the context that cuCtxFromGreenCtx makes of it.
+bool cuGreenCtxRecordEvent(Host& host, CUresult& result, CUgreenCtx green, CUevent event) {
+  CUcontext context = nullptr;
+  result = host.table().cuCtxFromGreenCtx(&context, green);
+  return result != CUDA_SUCCESS || captured::cuCtxRecordEvent(host, result, context, event);
+}
+bool cuGreenCtxWaitEvent(Host& host, CUresult& result, CUgreenCtx green, CUevent event) {
+  CUcontext context = nullptr;
+  result = host.table().cuCtxFromGreenCtx(&context, green);
+  return result != CUDA_SUCCESS || captured::cuCtxWaitEvent(host, result, context, event);
 }
 
 }  // namespace captured

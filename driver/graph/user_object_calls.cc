@@ -41,6 +41,7 @@ CUresult cuUserObjectCreate(Host& host, CUuserObject* out, void* data, CUhostFn 
   auto object = std::make_shared<UserObject>(destroy, data, count);
   std::lock_guard lock(host.state.mutex);
   *out = reinterpret_cast<CUuserObject>(host.state.nextHandle());
+  object->handle = *out;
   host.state.user_objects[*out] = std::move(object);
   return CUDA_SUCCESS;
 }
@@ -93,10 +94,10 @@ CUresult cuGraphReleaseUserObject(Host& host, CUgraph handle, CUuserObject objec
   std::shared_ptr<UserObject> last;
   std::lock_guard lock(host.state.mutex);
   const auto graph = host.state.find(handle);
-  const auto found = host.state.user_objects.find(object_handle);
-  if (graph == nullptr || found == host.state.user_objects.end()) return CUDA_ERROR_INVALID_VALUE;
-  const auto mine = std::find_if(graph->user_objects.begin(), graph->user_objects.end(),
-                                 [&](const auto& entry) { return entry.first == found->second; });
+  if (graph == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  const auto mine =
+      std::find_if(graph->user_objects.begin(), graph->user_objects.end(),
+                   [&](const auto& entry) { return entry.first->handle == object_handle; });
   if (mine == graph->user_objects.end() || mine->second < count) return CUDA_ERROR_INVALID_VALUE;
   mine->second -= count;
   if (mine->second != 0) return CUDA_SUCCESS;

@@ -20,6 +20,8 @@ class UserObject {
   UserObject& operator=(const UserObject&) = delete;
 
   uint64_t count;  // references of the program
+  // Graphs know the object by it even when the program has no reference left.
+  CUuserObject handle = nullptr;
 
  private:
   const CUhostFn destroy_;

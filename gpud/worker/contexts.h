@@ -34,6 +34,20 @@ class Contexts {
   uint64_t currentId() const { return current_id_; }  // 0 when none is current
   CUdevice currentDevice();
 
+  // The context that owns what is made while the current one is: itself, or the primary context if
+  // it came from a green one.
+  uint64_t homeId() const {
+    const auto found = homes_.find(current_id_);
+    return found == homes_.end() ? current_id_ : found->second;
+  }
+  CUcontext home() const {
+    const uint64_t id = homeId();
+    return id == current_id_ ? current_
+                             : static_cast<CUcontext>(handles_.find(wire::HandleType::context, id));
+  }
+  void setHome(uint64_t id, uint64_t home_id) { homes_[id] = home_id; }
+  void forgetHome(uint64_t id) { homes_.erase(id); }
+
   // The default stream of one of the client's threads in the current context, made on first use.
   [[nodiscard]] CUresult threadStream(uint32_t thread, CUstream* out);
 
@@ -75,6 +89,7 @@ class Contexts {
   std::unordered_map<CUcontext, CUdevice> devices_;
   CUcontext asked_context_ = nullptr;  // whose device currentDevice() gave last
   CUdevice asked_device_ = 0;
+  std::unordered_map<uint64_t, uint64_t> homes_;  // of contexts from green ones: primary ones
   std::map<std::pair<CUcontext, uint32_t>, CUstream> thread_streams_;
   std::vector<Copy> copies_;  // not known to be done; at most one per stream
   std::vector<Listener> listeners_;

@@ -21,6 +21,7 @@ class MemoryMap {
   void add(CUdeviceptr address, uint64_t bytes, CUcontext context, CUdevice device) {
     allocations_[address] = count(bytes, device, context);
   }
+  bool has(CUdeviceptr address) const { return allocations_.contains(address); }
   // Forgets the allocation that starts at `address`; nothing when none does.
   std::optional<CUcontext> remove(CUdeviceptr address) {
     const auto it = allocations_.find(address);

@@ -172,7 +172,10 @@ CUresult Session::resolveStream(uint64_t id, const wire::RecordHeader& header, C
 
 CUresult Session::bind(HandleType type, uint64_t id, void* object) {
   const bool by_itself = type == HandleType::context || type == HandleType::library;
-  return bind(type, id, object, by_itself ? 0 : contexts_.currentId());
+  if (by_itself) return bind(type, id, object, 0);
+  // A green context has streams of its own, and all else is its primary context's.
+  const bool stream = type == HandleType::stream;
+  return bind(type, id, object, stream ? contexts_.currentId() : contexts_.homeId());
 }
 
 CUresult Session::bind(HandleType type, uint64_t id, void* object, uint64_t parent) {

@@ -19,6 +19,7 @@
 #include "gpud/worker/contexts.h"
 #include "gpud/worker/downloads.h"
 #include "gpud/worker/graph_execs.h"
+#include "gpud/worker/green_contexts.h"
 #include "gpud/worker/handle_table.h"
 #include "gpud/worker/host_functions.h"
 #include "gpud/worker/link_states.h"
@@ -109,6 +110,7 @@ class Session final : public wire::SessionHandler, public ReplyNews {
   ContentStore& content() { return content_; }
   Downloads& downloads() { return downloads_; }
   GraphExecs& graphExecs() { return graph_execs_; }
+  GreenContexts& greenContexts() { return green_contexts_; }
   LinkStates& linkStates() { return link_states_; }
   Waits& waits() { return waits_; }
   HostFunctions& hostFunctions() { return host_functions_; }
@@ -194,6 +196,7 @@ class Session final : public wire::SessionHandler, public ReplyNews {
   KernelTimeline timeline_;
   std::unique_ptr<KernelMeter> meter_;
   GraphExecs graph_execs_;
+  GreenContexts green_contexts_;
   LinkStates link_states_;
 
   std::deque<Batch> log_;

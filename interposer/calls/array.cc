@@ -21,7 +21,7 @@ CUresult create(CallScope& scope, CUarray* out, const CUDA_ARRAY3D_DESCRIPTOR& d
   args.format = static_cast<uint32_t>(descriptor.Format);
   args.channels = descriptor.NumChannels;
   args.flags = descriptor.Flags;
-  const uint64_t context = idOf(scope.thread().current());
+  const uint64_t context = currentContext(scope).id;
   FARWARP_TRY(scope.create(HandleType::array, args.array, context, array.get()));
   wire::Reply_cuArray3DCreate_v2 reply;
   if (CUresult r = scope.call(args, reply); r != CUDA_SUCCESS) {
@@ -147,7 +147,7 @@ CUresult cuMipmappedArrayCreate(CUmipmappedArray* out, const CUDA_ARRAY3D_DESCRI
   args.channels = descriptor->NumChannels;
   args.flags = descriptor->Flags;
   args.levels = levels;
-  const uint64_t context = idOf(scope.thread().current());
+  const uint64_t context = currentContext(scope).id;
   FARWARP_TRY(scope.create(HandleType::mipmappedArray, args.array, context, array.get()));
   wire::Reply_cuMipmappedArrayCreate reply;
   if (CUresult r = scope.call(args, reply); r != CUDA_SUCCESS) {

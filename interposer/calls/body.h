@@ -26,9 +26,20 @@ Handle handleOf(uint64_t id) {
   return reinterpret_cast<Handle>(id);
 }
 
-// The context that is current in the calling thread. Only after enter(kNeedsContext).
+// The context that owns what is made now: the current one, or its primary context if it came from a
+// green one. Only after enter(kNeedsContext).
 inline Context& currentContext(CallScope& scope) {
-  return *scope.client().contexts.find(scope.thread().current());
+  return scope.client().contexts.find(scope.thread().current())->home();
+}
+
+// The green context that a stream is of, or the current context for a default stream; null for
+// none. Only after enter(kNeedsContext).
+inline GreenContext* greenOf(CallScope& scope, uint64_t stream) {
+  Client& client = scope.client();
+  if (wire::isSpecialHandle(wire::HandleType::stream, stream) || stream == 0) {
+    return client.contexts.find(scope.thread().current())->green;
+  }
+  return static_cast<GreenContext*>(client.handles.object(stream));
 }
 
 }  // namespace farwarp::client

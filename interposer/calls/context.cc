@@ -56,15 +56,15 @@ CUresult cuCtxCreate_v2(CUcontext* handle, unsigned int flags, CUdevice device) 
 CUresult cuCtxCreate_v3(CUcontext* handle, CUexecAffinityParam* affinity, int affinities,
                         unsigned int flags, CUdevice device) {
   // Affinity belongs to MPS clients; a session is none.
-  if (affinities != 0) return CUDA_ERROR_NOT_SUPPORTED;
+  if (affinity != nullptr || affinities != 0) return CUDA_ERROR_UNSUPPORTED_EXEC_AFFINITY;
   return calls::cuCtxCreate_v2(handle, flags, device);
 }
 
 CUresult cuCtxCreate_v4(CUcontext* handle, CUctxCreateParams* parameters, unsigned int flags,
                         CUdevice device) {
-  if (parameters != nullptr &&
-      (parameters->numExecAffinityParams != 0 || parameters->cigParams != nullptr)) {
-    return CUDA_ERROR_NOT_SUPPORTED;
+  if (parameters != nullptr) {
+    if (parameters->numExecAffinityParams != 0) return CUDA_ERROR_UNSUPPORTED_EXEC_AFFINITY;
+    if (parameters->cigParams != nullptr) return CUDA_ERROR_NOT_SUPPORTED;
   }
   return calls::cuCtxCreate_v2(handle, flags, device);
 }
@@ -73,7 +73,9 @@ CUresult cuCtxDestroy_v2(CUcontext handle) {
   CallScope scope(CallId::cuCtxDestroy_v2);
   FARWARP_TRY(scope.enter(kNeedsInit));
   Context* context = scope.client().contexts.find(handle);
-  if (context == nullptr || context->primary) return CUDA_ERROR_INVALID_CONTEXT;
+  if (context == nullptr || context->primary || context->green != nullptr) {
+    return CUDA_ERROR_INVALID_CONTEXT;
+  }
   wire::Args_cuCtxDestroy_v2 args;
   args.context = context->id;
   scope.client().endSharing(*context);
@@ -232,6 +234,16 @@ CUresult cuCtxDetach(CUcontext handle) {
   FARWARP_TRY(scope.enter(kNeedsInit));
   if (handle == nullptr || handle != scope.thread().current()) return CUDA_ERROR_INVALID_CONTEXT;
   return calls::cuCtxDestroy_v2(handle);
+}
+
+// No context has affinity: that is for clients of MPS.
+CUresult cuCtxGetExecAffinity(CUexecAffinityParam* affinity, CUexecAffinityType type) {
+  CallScope scope(CallId::cuCtxGetExecAffinity);
+  FARWARP_TRY(scope.enter(kNeedsInit | kNeedsContext));
+  if (affinity == nullptr || type != CU_EXEC_AFFINITY_TYPE_SM_COUNT) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  return CUDA_ERROR_UNSUPPORTED_EXEC_AFFINITY;
 }
 
 }  // namespace farwarp::client::calls

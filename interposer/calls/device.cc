@@ -159,4 +159,14 @@ CUresult cuDeviceComputeCapability(int* major, int* minor, CUdevice ordinal) {
   return CUDA_SUCCESS;
 }
 
+CUresult cuDeviceGetExecAffinitySupport(int* supported, CUexecAffinityType type, CUdevice ordinal) {
+  const Device* device = nullptr;
+  FARWARP_TRY(findDevice(CallId::cuDeviceGetExecAffinitySupport, ordinal, device));
+  if (supported == nullptr || type != CU_EXEC_AFFINITY_TYPE_SM_COUNT) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  *supported = 0;
+  return CUDA_SUCCESS;
+}
+
 }  // namespace farwarp::client::calls

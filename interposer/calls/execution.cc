@@ -92,13 +92,15 @@ class PackedParams {
   size_t bytes_ = 0;
 };
 
-CUresult checkAgainstDevice(CallScope& scope, const Kernel& kernel, const LaunchShape& shape) {
+CUresult checkAgainstDevice(CallScope& scope, const Kernel& kernel, const LaunchShape& shape,
+                            const GreenContext* green) {
   const Device* device = scope.client().devices.find(currentContext(scope).device);
   if (device == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
   const bool explain = scope.client().events.enabled();
   std::string why;
-  const CUresult result =
-      checkLaunch(device->limits(), kernel.limits(), shape, explain ? &why : nullptr);
+  DeviceLimits limits = device->limits();
+  if (green != nullptr) limits.multiprocessors = green->multiprocessors;
+  const CUresult result = checkLaunch(limits, kernel.limits(), shape, explain ? &why : nullptr);
   if (result != CUDA_SUCCESS && explain) {
     scope.client().events.write("Launch of " + kernel.info->name + " is refused: " + why);
   }
@@ -110,13 +112,13 @@ CUresult launch(CallScope& scope, CUfunction function, const LaunchShape& shape,
                 const LaunchAttributes& attributes, void** params, void** extra) {
   Kernel* kernel = nullptr;
   FARWARP_TRY(findFunction(scope, function, kernel));
-  FARWARP_TRY(checkAgainstDevice(scope, *kernel, shape));
-  PackedParams packed;
-  FARWARP_TRY(packed.pack(*kernel, params, extra));
-  shareReferenced(scope, packed.bytes());
   wire::Args_cuLaunchKernelEx args;
   args.function = idOf(function);
   FARWARP_TRY(scope.use(wire::HandleType::stream, stream, args.stream, true));
+  FARWARP_TRY(checkAgainstDevice(scope, *kernel, shape, greenOf(scope, args.stream)));
+  PackedParams packed;
+  FARWARP_TRY(packed.pack(*kernel, params, extra));
+  shareReferenced(scope, packed.bytes());
   args.grid_x = shape.grid[0];
   args.grid_y = shape.grid[1];
   args.grid_z = shape.grid[2];

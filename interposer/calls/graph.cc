@@ -109,7 +109,10 @@ class ClientGraphHost final : public graph::Host {
     if (per_thread || id <= 1) {
       key = {per_thread ? 2u : 1u, currentContext(), per_thread ? currentThread() : 0};
     } else {
-      key = {id, handleOf<CUcontext>(scope.client().handles.parent(id)), 0};
+      const auto* green = static_cast<const GreenContext*>(scope.client().handles.object(id));
+      const uint64_t owner =
+          green != nullptr ? green->context_id : scope.client().handles.parent(id);
+      key = {id, handleOf<CUcontext>(owner), 0};
     }
     return CUDA_SUCCESS;
   }
@@ -130,7 +133,7 @@ class ClientGraphHost final : public graph::Host {
   CUresult checkContext(CUcontext& context) override {
     if (context == nullptr) context = currentContext();
     const Context* found = context == nullptr ? nullptr : Client::get().contexts.find(context);
-    return found != nullptr && found->active ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
+    return found != nullptr && found->usable() ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
   }
 
   CUresult kernelLayout(CUfunction function, KernelLayout& layout) override {

@@ -24,7 +24,7 @@ CUresult shareHost(CallScope& scope, const Allocation& memory) {
   Client& client = scope.client();
   // Copies that come later would find the pages closed.
   FARWARP_TRY(settlePending(scope, reinterpret_cast<void*>(memory.base), memory.bytes));
-  const bool whole_pages = memory.base % kPageBytes == 0 && memory.bytes % kPageBytes == 0;
+  const bool whole_pages = isWholePages(memory);
   CUresult result = CUDA_ERROR_NOT_SUPPORTED;
   if (memory.kind == AllocationKind::pinned || whole_pages) {
     scope.thread().contexts.push_back(handleOf<CUcontext>(memory.context));
@@ -57,7 +57,7 @@ CUresult shareVariable(CallScope& scope, uint64_t owner, uint64_t address, uint6
   variable.owner = owner;
   // A library's variables outlive contexts; a module does not.
   if (wire::HandleId(owner).type() == wire::HandleType::module) {
-    variable.context = idOf(scope.thread().current());
+    variable.context = currentContext(scope).id;
   }
   variable.region = base;
   // Known already when it is asked for again.

@@ -13,6 +13,11 @@ namespace farwarp::client {
 // `scope` was entered. CUDA_ERROR_NOT_SUPPORTED with a line on stderr when that cannot be.
 [[nodiscard]] CUresult shareHost(CallScope& scope, const Allocation& memory);
 
+// Registered memory can be shared only if it is.
+inline bool isWholePages(const Allocation& memory) {
+  return memory.base % kPageBytes == 0 && memory.bytes % kPageBytes == 0;
+}
+
 // A managed variable of the module or library `owner`, whose pages gpud has at [base, base +
 // whole): they are shared at the same address here. Errors as those of shareHost.
 [[nodiscard]] CUresult shareVariable(CallScope& scope, uint64_t owner, uint64_t address,

@@ -202,7 +202,8 @@ CUresult cuLibraryGetGlobal(CUdeviceptr* address, size_t* bytes, CUlibrary libra
   args.name = name;
   wire::Reply_cuLibraryGetGlobal reply;
   FARWARP_TRY(scope.call(args, reply));
-  keepGlobal(scope.client(), args.library, scope.thread().current(), reply.address, reply.bytes);
+  keepGlobal(scope.client(), args.library, handleOf<CUcontext>(currentContext(scope).id),
+             reply.address, reply.bytes);
   if (address != nullptr) *address = reply.address;
   if (bytes != nullptr) *bytes = reply.bytes;
   return CUDA_SUCCESS;

@@ -201,7 +201,9 @@ CUresult cuMemHostRegister_v2(void* address, size_t bytes, unsigned int flags) {
   memory.device = context.device;
   memory.flags = flags;
   if (!scope.client().allocations.add(memory)) return CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED;
-  if ((flags & CU_MEMHOSTREGISTER_DEVICEMAP) == 0) return CUDA_SUCCESS;
+  // Parts of pages are page-locked memory for copies: the rest of the page is somebody else's, so
+  // it cannot be shared. A program that asks for their device pointer is told.
+  if ((flags & CU_MEMHOSTREGISTER_DEVICEMAP) == 0 || !isWholePages(memory)) return CUDA_SUCCESS;
   const CUresult shared = shareHost(scope, memory);
   if (shared != CUDA_SUCCESS) scope.client().allocations.removeHost(memory.base);
   return shared;

@@ -13,7 +13,7 @@ namespace {
 CUresult finishLoad(CallScope& scope, const UploadImage& upload, const JitOptions& jit,
                     CUmodule* module) {
   auto image = std::make_unique<Image>();
-  image->context = idOf(scope.thread().current());
+  image->context = currentContext(scope).id;
   wire::Args_cuModuleLoadDataEx args;
   FARWARP_TRY(scope.create(wire::HandleType::module, args.module, image->context, image.get()));
   image->id = args.module;
@@ -131,7 +131,8 @@ CUresult cuModuleGetGlobal_v2(CUdeviceptr* address, size_t* bytes, CUmodule modu
     FARWARP_TRY(
         shareVariable(scope, args.module, reply.address, reply.bytes, reply.base, reply.whole));
   }
-  keepGlobal(scope.client(), args.module, scope.thread().current(), reply.address, reply.bytes);
+  keepGlobal(scope.client(), args.module, handleOf<CUcontext>(currentContext(scope).id),
+             reply.address, reply.bytes);
   if (address != nullptr) *address = reply.address;
   if (bytes != nullptr) *bytes = reply.bytes;
   return CUDA_SUCCESS;

@@ -23,14 +23,27 @@ CUresult cuStreamGetCtx(CUstream stream, CUcontext* handle, uint16_t record_flag
   Context* context = nullptr;
   FARWARP_TRY(contextOf(scope, stream, context));
   if (handle == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  *handle = handleOf<CUcontext>(context->id);
+  const GreenContext* green = greenOf(scope, idOf(stream));
+  *handle = handleOf<CUcontext>(green != nullptr ? green->context_id : context->id.load());
   return CUDA_SUCCESS;
 }
 
-CUresult cuStreamGetCtx_v2(CUstream stream, CUcontext* handle, CUgreenCtx* green,
+CUresult cuStreamGetCtx_v2(CUstream stream, CUcontext* handle, CUgreenCtx* green_handle,
                            uint16_t record_flags) {
-  FARWARP_TRY(calls::cuStreamGetCtx(stream, handle, record_flags));
-  if (green != nullptr) *green = nullptr;
+  CallScope scope(CallId::cuStreamGetCtx_v2, record_flags);
+  Context* context = nullptr;
+  FARWARP_TRY(contextOf(scope, stream, context));
+  if (handle == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  const GreenContext* green = greenOf(scope, idOf(stream));
+  const bool per_thread =
+      stream == CU_STREAM_PER_THREAD ||
+      (stream == nullptr && (record_flags & wire::kPerThreadDefaultStream) != 0);
+  // As documented. (The stream itself may be used.)
+  if (green != nullptr && per_thread) return CUDA_ERROR_INVALID_HANDLE;
+  *handle = handleOf<CUcontext>(context->id);
+  if (green_handle != nullptr) {
+    *green_handle = handleOf<CUgreenCtx>(green != nullptr ? green->id : 0);
+  }
   return CUDA_SUCCESS;
 }
 

@@ -5,6 +5,7 @@
 
 #include "driver/pool_properties.h"
 #include "interposer/calls/body.h"
+#include "interposer/session/shareable_file.h"
 
 namespace farwarp::client::calls {
 namespace {
@@ -150,6 +151,7 @@ CUresult cuMemPoolCreate(CUmemoryPool* pool, const CUmemPoolProps* properties) {
   wire::Args_cuMemPoolCreate args;
   args.device = scope.client().devices.toServer(properties->location.id);
   args.bytes_max = properties->maxSize;
+  args.handle_types = static_cast<uint32_t>(properties->handleTypes);
   FARWARP_TRY(scope.create(HandleType::memPool, args.pool, 0, nullptr));
   wire::Reply_cuMemPoolCreate reply;
   if (CUresult r = scope.call(args, reply); r != CUDA_SUCCESS) {
@@ -290,6 +292,79 @@ CUresult cuMemGetMemPool(CUmemoryPool* pool, CUmemLocation* location, CUmemAlloc
 CUresult cuMemSetMemPool(CUmemLocation* location, CUmemAllocationType type, CUmemoryPool pool) {
   FARWARP_TRY(deviceAt(CallId::cuMemSetMemPool, location, type));
   return calls::cuDeviceSetMemPool(location->id, pool);
+}
+
+CUresult cuMemPoolExportToShareableHandle(void* shareable, CUmemoryPool pool,
+                                          CUmemAllocationHandleType type,
+                                          unsigned long long flags) {
+  CallScope scope(CallId::cuMemPoolExportToShareableHandle);
+  FARWARP_TRY(scope.enter(kNeedsInit));
+  if (shareable == nullptr || flags != 0 || type != CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  wire::Args_cuMemPoolExportToShareableHandle args;
+  FARWARP_TRY(scope.use(HandleType::memPool, pool, args.pool));
+  wire::Reply_cuMemPoolExportToShareableHandle reply;
+  FARWARP_TRY(scope.call(args, reply));
+  const int file = createShareableFile(ShareableKind::pool, reply.key);
+  if (file < 0) return CUDA_ERROR_OPERATING_SYSTEM;
+  std::memcpy(shareable, &file, sizeof(file));
+  return CUDA_SUCCESS;
+}
+
+// The descriptor is the pointer's value, as CUDA has it.
+CUresult cuMemPoolImportFromShareableHandle(CUmemoryPool* pool, void* shareable,
+                                            CUmemAllocationHandleType type,
+                                            unsigned long long flags) {
+  CallScope scope(CallId::cuMemPoolImportFromShareableHandle);
+  FARWARP_TRY(scope.enter(kNeedsInit));
+  if (pool == nullptr || flags != 0 || type != CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  ShareableFile content;
+  if (!readShareableFile(static_cast<int>(idOf(shareable)), ShareableKind::pool, content)) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  wire::Args_cuMemPoolImportFromShareableHandle args;
+  args.key = {content.key, content.key_bytes};
+  FARWARP_TRY(scope.create(HandleType::memPool, args.pool, 0, nullptr));
+  wire::Reply_cuMemPoolImportFromShareableHandle reply;
+  if (CUresult r = scope.call(args, reply); r != CUDA_SUCCESS) {
+    scope.abandon(args.pool);
+    return r;
+  }
+  *pool = handleOf<CUmemoryPool>(args.pool);
+  return CUDA_SUCCESS;
+}
+
+CUresult cuMemPoolExportPointer(CUmemPoolPtrExportData* data, CUdeviceptr address) {
+  CallScope scope(CallId::cuMemPoolExportPointer);
+  FARWARP_TRY(scope.enter(kNeedsInit));
+  if (data == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  const std::optional<Allocation> known = scope.client().allocations.findDevice(address);
+  if (!known || known->base != address || !known->stream_ordered) return CUDA_ERROR_INVALID_VALUE;
+  wire::Args_cuMemPoolExportPointer args;
+  args.address = address;
+  wire::Reply_cuMemPoolExportPointer reply;
+  FARWARP_TRY(scope.call(args, reply));
+  *data = reply.data;
+  return CUDA_SUCCESS;
+}
+
+CUresult cuMemPoolImportPointer(CUdeviceptr* address, CUmemoryPool pool,
+                                CUmemPoolPtrExportData* data) {
+  CallScope scope(CallId::cuMemPoolImportPointer);
+  FARWARP_TRY(scope.enter(kNeedsInit));
+  if (address == nullptr || data == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  wire::Args_cuMemPoolImportPointer args;
+  FARWARP_TRY(scope.use(HandleType::memPool, pool, args.pool));
+  args.data = *data;
+  wire::Reply_cuMemPoolImportPointer reply;
+  FARWARP_TRY(scope.call(args, reply));
+  keep(scope, reply.address, reply.bytes, scope.client().devices.fromServer(reply.device),
+       args.pool);
+  *address = reply.address;
+  return CUDA_SUCCESS;
 }
 
 }  // namespace farwarp::client::calls

@@ -12,7 +12,7 @@ namespace farwarp::client {
 template <typename Value>
 CUresult findTextureObject(CallScope& scope, const TextureObjects& objects, Value value,
                            uint64_t& id, const TextureObject*& object) {
-  id = objects.find(idOf(scope.thread().current()), value);
+  id = objects.find(currentContext(scope).id, value);
   object = static_cast<const TextureObject*>(scope.client().handles.object(id));
   return object == nullptr ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
 }
@@ -22,7 +22,7 @@ template <typename Args, typename Reply>
 CUresult createTextureObject(CallScope& scope, wire::HandleType type, Args& args,
                              std::unique_ptr<TextureObject> object, uint64_t& value) {
   Client& client = scope.client();
-  object->context = idOf(scope.thread().current());
+  object->context = currentContext(scope).id;
   FARWARP_TRY(scope.create(type, args.object, object->context, object.get()));
   Reply reply;
   if (CUresult r = scope.call(args, reply); r != CUDA_SUCCESS) {

@@ -1,32 +1,17 @@
 // Virtual memory management. gpud's driver maps; what is mapped where is kept here as well, in the
 // map of allocations, from which questions about addresses are answered.
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <array>
 #include <cstring>
 #include <vector>
 
 #include "driver/physical_memory.h"
 #include "interposer/calls/body.h"
+#include "interposer/session/shareable_file.h"
 
 namespace farwarp::client::calls {
 namespace {
 
 using wire::HandleType;
 using Lock = std::lock_guard<std::mutex>;
-
-// What lies in the file of a descriptor that stands for memory in gpud.
-struct ShareableFile {
-  static constexpr char kMagic[16] = "farwarp shared1";
-  static constexpr size_t kKeyBytesMax = 64;
-  char magic[sizeof(kMagic)];
-  uint32_t key_bytes;
-  uint32_t reserved;
-  std::byte key[kKeyBytesMax];
-};
 
 const void* pointerOf(CUmemGenericAllocationHandle handle) {
   return reinterpret_cast<const void*>(static_cast<uintptr_t>(handle));
@@ -72,28 +57,6 @@ std::vector<Allocation> mappingsOf(CallScope& scope, CUdeviceptr address, size_t
 
 int serverDevice(CallScope& scope, const CUmemAllocationProp& properties) {
   return scope.client().devices.toServer(properties.location.id);
-}
-
-// A file with the key, whose descriptor the program may send to others.
-int createShareableFile(std::span<const std::byte> key) {
-  ShareableFile content{};
-  std::memcpy(content.magic, ShareableFile::kMagic, sizeof(content.magic));
-  content.key_bytes = static_cast<uint32_t>(key.size());
-  std::memcpy(content.key, key.data(), key.size());
-  const int file = memfd_create("farwarp-shareable", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  if (file < 0) return -1;
-  if (pwrite(file, &content, sizeof(content), 0) == static_cast<ssize_t>(sizeof(content)) &&
-      fcntl(file, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0) {
-    return file;
-  }
-  close(file);
-  return -1;
-}
-
-bool readShareableFile(int file, ShareableFile& content) {
-  return pread(file, &content, sizeof(content), 0) == static_cast<ssize_t>(sizeof(content)) &&
-         std::memcmp(content.magic, ShareableFile::kMagic, sizeof(content.magic)) == 0 &&
-         content.key_bytes <= ShareableFile::kKeyBytesMax;
 }
 
 }  // namespace
@@ -302,8 +265,7 @@ CUresult cuMemExportToShareableHandle(void* shareable, CUmemGenericAllocationHan
   args.allocation = handle;
   wire::Reply_cuMemExportToShareableHandle reply;
   FARWARP_TRY(scope.call(args, reply));
-  if (reply.key.size() > ShareableFile::kKeyBytesMax) return CUDA_ERROR_UNKNOWN;
-  const int file = createShareableFile(reply.key);
+  const int file = createShareableFile(ShareableKind::memory, reply.key);
   if (file < 0) return CUDA_ERROR_OPERATING_SYSTEM;
   std::memcpy(shareable, &file, sizeof(file));
   return CUDA_SUCCESS;
@@ -318,7 +280,7 @@ CUresult cuMemImportFromShareableHandle(CUmemGenericAllocationHandle* handle, vo
     return CUDA_ERROR_INVALID_VALUE;
   }
   ShareableFile content;
-  if (!readShareableFile(static_cast<int>(idOf(shareable)), content)) {
+  if (!readShareableFile(static_cast<int>(idOf(shareable)), ShareableKind::memory, content)) {
     return CUDA_ERROR_INVALID_VALUE;
   }
   wire::Args_cuMemImportFromShareableHandle args;

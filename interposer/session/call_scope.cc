@@ -24,6 +24,7 @@ bool waitsForDevice(CallId call) {
     case CallId::cuCtxDestroy_v2:
     case CallId::cuDevicePrimaryCtxRelease_v2:
     case CallId::cuDevicePrimaryCtxReset_v2:
+    case CallId::cuGreenCtxDestroy:
     case CallId::cuIpcCloseMemHandle:
     case CallId::cuIpcGetMemHandle:
     case CallId::cuLibraryUnload:
@@ -50,6 +51,8 @@ bool queuesWork(CallId call) {
     case CallId::cuCtxRecordEvent:
     case CallId::cuCtxWaitEvent:
     case CallId::cuEventRecord:
+    case CallId::cuGreenCtxRecordEvent:
+    case CallId::cuGreenCtxWaitEvent:
     case CallId::cuLaunchHostFunc:
     case CallId::cuLaunchKernelEx:
     case CallId::cuMemcpyDtoDAsync_v2:
@@ -106,7 +109,7 @@ CUresult CallScope::enter(uint32_t needs) {
     const CUcontext current = thread_->current();
     if (current == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
     const Context* context = client_->contexts.find(current);
-    if (context == nullptr || !context->active.load(std::memory_order_relaxed)) [[unlikely]] {
+    if (context == nullptr || !context->usable()) [[unlikely]] {
       return CUDA_ERROR_CONTEXT_IS_DESTROYED;
     }
   }
@@ -119,13 +122,19 @@ CUresult CallScope::use(HandleType type, const void* handle, uint64_t& wire_id, 
   if (wire::isSpecialHandle(type, wire_id)) return CUDA_SUCCESS;
   const HandleType given = wire::HandleId(wire_id).type();
   if (wire::handleTypeAccepts(type, given) && client_->handles.live(given, wire_id)) [[likely]] {
-    return CUDA_SUCCESS;
+    if (type != HandleType::stream) return CUDA_SUCCESS;
+    const auto* green = static_cast<const GreenContext*>(client_->handles.object(wire_id));
+    return green == nullptr || green->active ? CUDA_SUCCESS : CUDA_ERROR_CONTEXT_IS_DESTROYED;
   }
   return wire::invalidHandleError(type);
 }
 
 CUresult CallScope::create(HandleType type, uint64_t& wire_id) {
-  return create(type, wire_id, reinterpret_cast<uint64_t>(thread_->current()), nullptr);
+  Context* current = client_->contexts.find(thread_->current());
+  if (current == nullptr) return create(type, wire_id, 0, nullptr);
+  // Streams alone are a green context's own; they outlive it, to be told from made-up ones.
+  GreenContext* green = type == HandleType::stream ? current->green.load() : nullptr;
+  return create(type, wire_id, current->home().id, green);
 }
 
 CUresult CallScope::create(HandleType type, uint64_t& wire_id, uint64_t parent, void* object) {

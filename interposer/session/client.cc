@@ -197,6 +197,9 @@ void Client::release(const std::vector<HandleTable::Removed>& removed) {
       auto* image = static_cast<Image*>(gone.object);
       if (image != nullptr && image->id == gone.id) graveyard.bury(image);
     }
+    if (type == wire::HandleType::greenContext) {
+      endGreenContext(*static_cast<GreenContext*>(gone.object));
+    }
     if (type == wire::HandleType::array) delete static_cast<Array*>(gone.object);
     if (type == wire::HandleType::linkState) delete static_cast<LinkState*>(gone.object);
     if (type == wire::HandleType::mipmappedArray) delete static_cast<MipmappedArray*>(gone.object);
@@ -208,6 +211,14 @@ void Client::release(const std::vector<HandleTable::Removed>& removed) {
     }
     if (type == wire::HandleType::context) contexts.retire(static_cast<Context*>(gone.object));
   }
+}
+
+void Client::endGreenContext(GreenContext& green) {
+  if (!green.active.exchange(false)) return;
+  host_functions.contextEnds(reinterpret_cast<CUcontext>(green.context_id));
+  std::vector<HandleTable::Removed> removed;
+  handles.destroy(green.context_id, &removed);
+  release(removed);
 }
 
 void Client::endSharing(const Context& context) {

@@ -21,6 +21,7 @@
 #include "interposer/session/device_output.h"
 #include "interposer/session/devices.h"
 #include "interposer/session/event_log.h"
+#include "interposer/session/green_contexts.h"
 #include "interposer/session/handle_table.h"
 #include "interposer/session/host_arena.h"
 #include "interposer/session/host_functions.h"
@@ -89,6 +90,7 @@ class Client final : public DriverFront {
   TextureObjects textures;
   TextureObjects surfaces;
   Contexts contexts{handles};
+  GreenContexts green_contexts;
   Transfers transfers;
   HostFunctions host_functions{*this};
   ImageGraveyard graveyard;
@@ -106,6 +108,8 @@ class Client final : public DriverFront {
 
   // Frees what belonged to objects that ended.
   void release(const std::vector<HandleTable::Removed>& removed);
+  // The green context is over, and with it its CUcontext.
+  void endGreenContext(GreenContext& green);
   // The context is about to end in gpud: so does the sharing of its host memory, before gpud
   // forgets it.
   void endSharing(const Context& context);

@@ -49,6 +49,8 @@ CUresult Contexts::create(int device, uint32_t flags, Context*& out) {
   context->device = device;
   context->primary = false;
   context->flags = flags;
+  context->primary_of_green = nullptr;
+  context->green = nullptr;
   context->api_version = kApiVersion;
   context->cache_config = CU_FUNC_CACHE_PREFER_NONE;
   context->shared_config = CU_SHARED_MEM_CONFIG_DEFAULT_BANK_SIZE;

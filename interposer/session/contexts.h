@@ -16,6 +16,8 @@ namespace farwarp::client {
 
 // Lives as long as the process: after its end it is used for a context made later, so that a thread
 // that reads it while another ends it reads a context, if an inactive one.
+struct GreenContext;
+
 struct Context {
   std::atomic<uint64_t> id{0};      // wire id and CUcontext value
   std::atomic<uint64_t> number{0};  // cuCtxGetId; never used twice
@@ -26,7 +28,22 @@ struct Context {
   std::atomic<uint32_t> api_version{0};
   std::atomic<CUfunc_cache> cache_config{CU_FUNC_CACHE_PREFER_NONE};
   std::atomic<CUsharedconfig> shared_config{CU_SHARED_MEM_CONFIG_DEFAULT_BANK_SIZE};
+  // Of one that cuCtxFromGreenCtx gave: the primary context that has everything but streams, and
+  // what it came from. Null for all others.
+  std::atomic<Context*> primary_of_green{nullptr};
+  std::atomic<GreenContext*> green{nullptr};
   uint32_t retained = 0;  // of a primary context; guarded by Contexts::transitions
+
+  // The context that owns what is made while this one is current, but for streams.
+  Context& home() {
+    Context* primary_context = primary_of_green.load(std::memory_order_relaxed);
+    return primary_context == nullptr ? *this : *primary_context;
+  }
+  bool usable() const {
+    const Context* primary_context = primary_of_green.load(std::memory_order_relaxed);
+    return active.load(std::memory_order_relaxed) &&
+           (primary_context == nullptr || primary_context->active.load(std::memory_order_relaxed));
+  }
 
   // Ids that end with this context although they hang below a library in the tree of handles.
   std::mutex mutex;  // guards dependents; a leaf lock

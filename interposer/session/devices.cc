@@ -15,8 +15,9 @@ Device::Device(const wire::DeviceSnapshot& snapshot, int server_ordinal)
     values_[static_cast<size_t>(attribute.id)] = attribute.value;
     known_.set(static_cast<size_t>(attribute.id));
   }
-  // Pools whose memory other processes could open are not forwarded, whatever the device can do.
-  values_[CU_DEVICE_ATTRIBUTE_MEMPOOL_SUPPORTED_HANDLE_TYPES] = CU_MEM_HANDLE_TYPE_NONE;
+  // Pools go to other processes as file descriptors only, whatever the device can do.
+  values_[CU_DEVICE_ATTRIBUTE_MEMPOOL_SUPPORTED_HANDLE_TYPES] &=
+      CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR;
   // The program's memory is coherent with gpud's at launches and waits, not while kernels run, and
   // only what it got from CUDA or registered.
   values_[CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS] = 0;

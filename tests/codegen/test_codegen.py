@@ -25,6 +25,7 @@ sys.path.insert(0, str(CODEGEN))
 import generate  # noqa: E402
 import import_headers  # noqa: E402
 import lint  # noqa: E402
+import tests_of  # noqa: E402
 import show  # noqa: E402
 from model import Model, SpecError, parse_ids  # noqa: E402
 from plan import Plan  # noqa: E402
@@ -48,9 +49,26 @@ class CommittedSpec(unittest.TestCase):
         self.assertEqual((form.call_class, form.plain), ("async", "cuMemcpyHtoD_v2"))
         self.assertEqual(self.plan.model.by_name["cuMemcpyHtoD_v2"].per_thread_form, form.name)
 
-    def test_gives_superseded_versions_a_reason(self):
-        old = self.plan.model.by_name["cuMemAlloc"]
-        self.assertIn("cuMemAlloc_v2", old.unsupported)
+    def test_gives_superseded_versions_the_meaning_of_the_newer_one(self):
+        old = {o.function.name: o for o in self.plan.old_versions}
+        alloc = old["cuMemAlloc"]
+        self.assertEqual((alloc.newer.name, alloc.undo), ("cuMemAlloc_v2", "cuMemFree_v2"))
+        self.assertEqual(alloc.results, [("dptr", [])])
+        self.assertFalse(alloc.saturates)
+        self.assertTrue(old["cuMemGetInfo"].saturates)
+        self.assertEqual(old["cuMemcpyHtoD"].arguments, ["dstDevice", "srcHost", "ByteCount"])
+        self.assertIn("srcDevice", old["cuMemcpy2D"].structs[0][1])
+        # Where the newer version is not supported, the old one is not either.
+        by_name = self.plan.model.by_name
+        self.assertTrue(by_name["cuGraphicsResourceGetMappedPointer"].unsupported)
+
+    def test_finds_the_tests_of_a_function(self):
+        said = tests_of.calls_in('EXPECT_OK(cuMemFree_v2(p)); // cuCtxCreate_v2\n"cuMemAlloc_v2"')
+        self.assertEqual(said, {"cuMemFree_v2"})
+        names = tests_of.of_function({"cuInit": ["b", "a", "initialization"]},
+                                     self.plan.model.by_name["cuInit"])
+        self.assertEqual(names, ["initialization", "a", "b"])
+        self.assertEqual(tests_of.shown(["a", "b", "c", "d"]), "a, b, c and 1 more")
 
     def test_layouts_do_not_overlap_and_are_aligned(self):
         for record in self.plan.records:

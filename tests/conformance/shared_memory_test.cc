@@ -472,6 +472,23 @@ TEST_F(SharedMemory, BatchesOfPrefetchesAndDiscards) {
   EXPECT_OK(cuMemFree_v2(second));
 }
 
+// Whether a kernel may use them is another matter: through gpud it may not (docs/adr/0013).
+TEST_F(SharedMemory, PartsOfPagesAreRegisteredForCopies) {
+  std::vector<unsigned char> in = pattern(1000, 6), out(1000);
+  ASSERT_OK(cuMemHostRegister_v2(in.data(), in.size(), CU_MEMHOSTREGISTER_DEVICEMAP));
+  ASSERT_OK(cuMemHostRegister_v2(out.data(), out.size(), 0));
+  const CUdeviceptr memory = allocate(in.size());
+  EXPECT_OK(cuMemcpyHtoDAsync_v2(memory, in.data(), in.size(), nullptr));
+  EXPECT_OK(cuMemcpyDtoHAsync_v2(out.data(), memory, out.size(), nullptr));
+  EXPECT_OK(cuStreamSynchronize(nullptr));
+  EXPECT_EQ(out, in);
+  EXPECT_CUDA(cuMemHostRegister_v2(in.data() + 10, 10, 0),
+              CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED);
+  EXPECT_OK(cuMemHostUnregister(in.data()));
+  EXPECT_OK(cuMemHostUnregister(out.data()));
+  EXPECT_OK(cuMemFree_v2(memory));
+}
+
 TEST_F(SharedMemory, AdviceAndPrefetches) {
   unsigned* values = managed(8 * kPage);
   const auto address = reinterpret_cast<CUdeviceptr>(values);

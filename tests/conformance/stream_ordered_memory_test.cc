@@ -64,7 +64,7 @@ TEST_F(StreamOrderedMemory, TheDeviceSaysThatItHasPools) {
   EXPECT_EQ(value, 1);
   EXPECT_OK(
       cuDeviceGetAttribute(&value, CU_DEVICE_ATTRIBUTE_MEMPOOL_SUPPORTED_HANDLE_TYPES, device_));
-  EXPECT_EQ(value, CU_MEM_HANDLE_TYPE_NONE);
+  EXPECT_EQ(value, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR);
 }
 
 TEST_F(StreamOrderedMemory, AllocatesWritesAndFreesInStreamOrder) {
@@ -302,7 +302,7 @@ TEST_F(StreamOrderedMemory, RefusesWhatCudaRefuses) {
   wanted = properties(99);
   EXPECT_CUDA(cuMemPoolCreate(&pool, &wanted), CUDA_ERROR_INVALID_VALUE);
   wanted = properties(device_);
-  wanted.handleTypes = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR;
+  wanted.handleTypes = CU_MEM_HANDLE_TYPE_FABRIC;
   EXPECT_CUDA(cuMemPoolCreate(&pool, &wanted), CUDA_ERROR_NOT_SUPPORTED);
   wanted = properties(device_);
   wanted.location.type = CU_MEM_LOCATION_TYPE_HOST;

@@ -239,6 +239,23 @@ TEST_F(TensorMap, Im2colWalksOverPixels) {
   EXPECT_OK(cuMemFree_v2(memory));
 }
 
+// Of devices of compute capability 10, and none of those that are tried has it.
+TEST_F(TensorMap, TheWideFormIsRefused) {
+  const CUdeviceptr memory = allocate(4096);
+  const cuuint64_t dims[] = {4, 8, 8, 2}, strides[] = {16, 128, 1024};
+  const cuuint32_t steps[] = {1, 1, 1, 1};
+  Map m;
+  const CUresult result = cuTensorMapEncodeIm2colWide(
+      &m.map, CU_TENSOR_MAP_DATA_TYPE_UINT32, 4, reinterpret_cast<void*>(memory), dims, strides, 0,
+      0, 4, 16, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_IM2COL_WIDE_MODE_W,
+      CU_TENSOR_MAP_SWIZZLE_NONE, CU_TENSOR_MAP_L2_PROMOTION_NONE,
+      CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (!realDriver()) {
+    EXPECT_CUDA(result, CUDA_ERROR_NOT_SUPPORTED);
+  }
+  EXPECT_OK(cuMemFree_v2(memory));
+}
+
 TEST_F(TensorMap, RefusesWhatTheManualRefuses) {
   const CUdeviceptr memory = allocate(4096);
   using Change = void (*)(Description&);

@@ -17,7 +17,7 @@ constexpr uint64_t kBytes = 100000;
 class MemoryPoolTest : public testing::Test {
  protected:
   void SetUp() override {
-    ASSERT_EQ(pools_.create(0, 0, &pool_), CUDA_SUCCESS);
+    ASSERT_EQ(pools_.create(0, 0, /*exportable=*/false, &pool_), CUDA_SUCCESS);
     set(CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, ~uint64_t{0});
   }
   void TearDown() override {

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <fstream>
 
 namespace farwarp {
@@ -16,11 +17,11 @@ using testing::HasSubstr;
 
 class OptionsTest : public testing::Test {
  protected:
+  void TearDown() override { std::remove(path_.c_str()); }
+
   std::string file(const std::string& text) {
-    const std::string path =
-        testing::TempDir() + std::to_string(getpid()) + "gpud_options_test.toml";
-    std::ofstream(path) << text;
-    return path;
+    std::ofstream(path_) << text;
+    return path_;
   }
   std::string fileError(const std::string& text) {
     Options options;
@@ -40,6 +41,8 @@ class OptionsTest : public testing::Test {
     return go_on ? -1 : status;
   }
   std::string said_;
+  const std::string path_ =
+      testing::TempDir() + std::to_string(getpid()) + "gpud_options_test.toml";
 };
 
 TEST_F(OptionsTest, ReadsEverythingFromTheFile) {

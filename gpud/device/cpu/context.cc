@@ -7,6 +7,7 @@
 #include "driver/graph/host.h"
 #include "driver/hidden_tables.h"
 #include "gpud/device/cpu/driver.h"
+#include "gpud/device/cpu/green_context.h"
 #include "gpud/device/cpu/objects.h"
 
 namespace farwarp::cpu {
@@ -75,8 +76,16 @@ std::atomic<uint64_t> g_context_numbers{0};
 }  // namespace
 
 Context::Context(Driver& driver, Device& device, bool primary)
-    : driver_(driver), device_(device), primary_(primary), number_(++g_context_numbers) {
+    : driver_(driver),
+      device_(device),
+      primary_(primary),
+      number_(nextNumber()),
+      streams_(driver.scheduler()) {
   resetSettings();
+}
+
+uint64_t Context::nextNumber() {
+  return ++g_context_numbers;
 }
 
 void Context::resetSettings() {
@@ -94,7 +103,7 @@ void Context::activate() {
   if (active_) return;
   environment_ = std::make_shared<ContextEnvironment>(driver_, *this,
                                                       driver_.memory().view(device_.ordinal()));
-  legacy_ = driver_.scheduler().createStream(streams_, StreamKind::legacy);
+  streams_.open();
   active_.store(true, std::memory_order_release);
 }
 
@@ -104,7 +113,8 @@ void Context::end() {
     if (!active_) return;
     active_.store(false, std::memory_order_release);
   }
-  driver_.scheduler().wait(*streams_);
+  synchronize();
+  driver_.greens().contextEnds(*this);
   contextLocalStorage().endContext(handle_);
   const auto mine = [this](const auto& object) { return object.context.get() == this; };
   for (const auto& stream : driver_.streams().removeIf(mine)) {
@@ -123,10 +133,7 @@ void Context::end() {
   for (const auto& other : driver_.contexts().all()) other->forgetPeer(*this);
   std::lock_guard lock(mutex_);
   peers_.clear();
-  for (const auto& [thread, stream] : thread_streams_) driver_.scheduler().closeStream(stream);
-  thread_streams_.clear();
-  driver_.scheduler().closeStream(legacy_);
-  legacy_ = nullptr;
+  streams_.close();
   error_ = CUDA_SUCCESS;
   resetSettings();
 }
@@ -163,53 +170,49 @@ void Context::fail(CUresult error) {
   error_.compare_exchange_strong(none, error, std::memory_order_acq_rel);
 }
 
-std::shared_ptr<Stream> Context::legacyStream() {
-  std::lock_guard lock(mutex_);
-  return legacy_;
-}
-
 std::shared_ptr<Stream> Context::threadStream() {
-  const uint64_t thread = driver_.threadNumberForStreams();
-  std::lock_guard lock(mutex_);
-  if (!active_) return nullptr;
-  auto& stream = thread_streams_[thread];
-  if (stream == nullptr) {
-    stream = driver_.scheduler().createStream(streams_, StreamKind::blocking);
-  }
-  return stream;
+  return streams_.ofThread(driver_.threadNumberForStreams());
 }
 
 void Context::forgetThread(uint64_t thread) {
-  std::lock_guard lock(mutex_);
-  const auto found = thread_streams_.find(thread);
-  if (found == thread_streams_.end()) return;
-  driver_.scheduler().closeStream(found->second);
-  thread_streams_.erase(found);
+  streams_.forgetThread(thread);
+  for (const auto& green : driver_.greens().ofPrimary(*this)) green->streams().forgetThread(thread);
 }
 
-std::shared_ptr<Stream> Context::createStream(StreamKind kind) {
-  return driver_.scheduler().createStream(streams_, kind);
+// `greens` keeps what the result points to.
+std::vector<ContextStreams*> Context::allStreams(
+    GreenContext* only, std::vector<std::shared_ptr<GreenContext>>& greens) {
+  if (only != nullptr) return {&only->streams()};
+  std::vector<ContextStreams*> all{&streams_};
+  greens = driver_.greens().ofPrimary(*this);
+  for (const auto& green : greens) all.push_back(&green->streams());
+  return all;
 }
 
-void Context::synchronize() {
-  driver_.scheduler().wait(*streams_);
+void Context::synchronize(GreenContext* only) {
+  std::vector<std::shared_ptr<GreenContext>> greens;
+  for (ContextStreams* streams : allStreams(only, greens)) streams->wait();
 }
 
-Mark Context::everything(Work work) {
+Mark Context::everything(Work work, GreenContext* only) {
+  std::vector<std::shared_ptr<GreenContext>> greens;
+  std::vector<Mark> all;
+  for (ContextStreams* streams : allStreams(only, greens)) {
+    const std::vector<Mark> tail = streams->tail();
+    all.insert(all.end(), tail.begin(), tail.end());
+  }
   Scheduler& scheduler = driver_.scheduler();
-  std::vector<Mark> all = scheduler.tail(*streams_);
-  const auto stream = createStream(StreamKind::non_blocking);
+  // Whoever waits for the same streams waits for this, too.
+  ContextStreams& mine = only != nullptr ? only->streams() : streams_;
+  const auto stream = mine.create(StreamKind::non_blocking);
   const Mark mark = scheduler.submit(stream, std::move(work), std::move(all));
   scheduler.closeStream(stream);
   return mark;
 }
 
-void Context::hold(const Mark& mark) {
-  driver_.scheduler().hold(*streams_, mark);
-}
-
-bool Context::idle() {
-  return driver_.scheduler().idle(*streams_);
+void Context::hold(const Mark& mark, GreenContext* only) {
+  std::vector<std::shared_ptr<GreenContext>> greens;
+  for (ContextStreams* streams : allStreams(only, greens)) streams->hold(mark);
 }
 
 }  // namespace farwarp::cpu

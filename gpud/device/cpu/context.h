@@ -10,6 +10,7 @@
 #include <mutex>
 #include <string>
 
+#include "gpud/device/cpu/context_streams.h"
 #include "gpud/device/cpu/device.h"
 #include "gpud/device/cpu/ptx/engine.h"
 #include "gpud/device/cpu/scheduler.h"
@@ -19,6 +20,7 @@ namespace farwarp::cpu {
 
 class ContextEnvironment;
 class Driver;
+class GreenContext;
 
 // The values of cuCtxGetLimit, indexed by CUlimit.
 inline constexpr size_t kLimitCount = CU_LIMIT_MAX;
@@ -33,6 +35,8 @@ class Context : public std::enable_shared_from_this<Context> {
   Device& device() { return device_; }
   bool primary() const { return primary_; }
   uint64_t number() const { return number_; }
+  // Contexts and green contexts are numbered together.
+  static uint64_t nextNumber();
   CUcontext handle() const { return handle_; }
   void setHandle(uintptr_t handle) { handle_ = reinterpret_cast<CUcontext>(handle); }
 
@@ -51,17 +55,18 @@ class Context : public std::enable_shared_from_this<Context> {
   CUresult error() const { return error_.load(std::memory_order_acquire); }
   void fail(CUresult error);
 
-  std::shared_ptr<Stream> legacyStream();
+  // Its own streams, without those of its green contexts.
+  ContextStreams& streams() { return streams_; }
+  std::shared_ptr<Stream> legacyStream() { return streams_.legacy(); }
   // The default stream of the calling thread.
   std::shared_ptr<Stream> threadStream();
-  // A thread is over and takes its default stream along.
+  // A thread is over and takes its default streams along.
   void forgetThread(uint64_t thread);
-  std::shared_ptr<Stream> createStream(StreamKind kind);
-  void synchronize();
+  // Waits for all work; with `only`, for that of this green context of it.
+  void synchronize(GreenContext* only = nullptr);
   // All work that is queued now, as one point; what is queued from now on waits for `mark`.
-  Mark everything(Work work);
-  void hold(const Mark& mark);
-  bool idle();
+  Mark everything(Work work, GreenContext* only = nullptr);
+  void hold(const Mark& mark, GreenContext* only = nullptr);
 
   ptx::Environment& environment();
   // The textures and surfaces that kernels launched from now on may name.
@@ -75,6 +80,8 @@ class Context : public std::enable_shared_from_this<Context> {
 
  private:
   void resetSettings();
+  std::vector<ContextStreams*> allStreams(GreenContext* only,
+                                          std::vector<std::shared_ptr<GreenContext>>& greens);
   void forgetPeer(const Context& gone);
 
   Driver& driver_;
@@ -87,10 +94,8 @@ class Context : public std::enable_shared_from_this<Context> {
   std::atomic<uint64_t> grids_{0};
   std::shared_ptr<ContextEnvironment> environment_;
   TextureSet textures_;
-  const std::shared_ptr<StreamGroup> streams_ = std::make_shared<StreamGroup>();
-  std::mutex mutex_;  // guards the rest; taken before the scheduler's
-  std::shared_ptr<Stream> legacy_;
-  std::map<uint64_t, std::shared_ptr<Stream>> thread_streams_;  // by thread number
+  ContextStreams streams_;
+  std::mutex mutex_;               // guards the rest; taken before that of the streams
   std::map<uint64_t, int> peers_;  // contexts whose memory is enabled: number to device
 };
 

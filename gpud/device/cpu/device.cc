@@ -241,6 +241,9 @@ CUresult Device::attribute(CUdevice_attribute which, int* value) const {
     case CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED:
       *value = 1;
       break;
+    case CU_DEVICE_ATTRIBUTE_MEMPOOL_SUPPORTED_HANDLE_TYPES:
+      *value = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR;
+      break;
     case CU_DEVICE_ATTRIBUTE_STREAM_PRIORITIES_SUPPORTED:
       *value = 0;
       break;

@@ -139,7 +139,8 @@ CUcontext Driver::currentContext() {
 CUresult Driver::contextNumber(CUcontext context, uint64_t* number) {
   const auto found = contexts_.find(context);
   if (found == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
-  *number = found->number();
+  const auto green = greens_.ofContext(context);
+  *number = green != nullptr ? green->number() : found->number();
   return CUDA_SUCCESS;
 }
 

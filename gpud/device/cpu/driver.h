@@ -15,6 +15,7 @@
 #include "gpud/device/cpu/config.h"
 #include "gpud/device/cpu/context.h"
 #include "gpud/device/cpu/device.h"
+#include "gpud/device/cpu/green_context.h"
 #include "gpud/device/cpu/handle_table.h"
 #include "gpud/device/cpu/ipc.h"
 #include "gpud/device/cpu/memory_pool.h"
@@ -54,6 +55,7 @@ class Driver final : public DriverFront {
   Scheduler& scheduler() { return scheduler_; }
   MemoryPools& pools() { return *pools_; }
   Ipc& ipc() { return ipc_; }
+  GreenContexts& greens() { return greens_; }
   VirtualMemory& virtualMemory() { return virtual_memory_; }
   ManagedAdvice& advice() { return advice_; }
   ptx::WorkerPool& pool();
@@ -98,6 +100,7 @@ class Driver final : public DriverFront {
   AddressSpace memory_;
   VirtualMemory virtual_memory_{*this};
   Ipc ipc_{*this};
+  GreenContexts greens_{*this};
   ManagedAdvice advice_;
   Scheduler scheduler_;
   std::unique_ptr<MemoryPools> pools_;  // made when the devices are known

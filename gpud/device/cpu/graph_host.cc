@@ -77,7 +77,9 @@ class CpuGraphHost final : public graph::Host {
     }
     const auto found = Driver::get().streams().find(stream);
     if (found == nullptr) return CUDA_ERROR_INVALID_HANDLE;
-    key = {reinterpret_cast<uint64_t>(stream), handleOf(*found->context), 0};
+    const CUcontext context =
+        found->green != nullptr ? found->green->contextHandle() : handleOf(*found->context);
+    key = {reinterpret_cast<uint64_t>(stream), context, 0};
     return CUDA_SUCCESS;
   }
   CUresult isBlocking(const StreamKey& key, bool& blocking) override {

@@ -90,6 +90,32 @@ CUresult packExtra(void** extra, std::vector<std::byte>& block) {
   return CUDA_SUCCESS;
 }
 
+// What a kernel of a green context reaches: all that its context does, from as many multiprocessors
+// as its part has. They count from 0, as those of a device that has no others; which numbers a GPU
+// gives them is not documented.
+class PartEnvironment final : public ptx::Environment {
+ public:
+  PartEnvironment(ptx::Environment& whole, uint32_t multiprocessors)
+      : Environment(whole.memory(), whole.pool(), partOf(whole.traits(), multiprocessors)),
+        whole_(whole) {}
+
+  void print(std::string_view text) override { whole_.print(text); }
+  void printAssertion(std::string_view text) override { whole_.printAssertion(text); }
+  uint64_t allocate(uint64_t bytes) override { return whole_.allocate(bytes); }
+  void release(uint64_t address) override { whole_.release(address); }
+  void setCondition(uint64_t handle, uint32_t value) override {
+    whole_.setCondition(handle, value);
+  }
+
+ private:
+  static ptx::DeviceTraits partOf(ptx::DeviceTraits traits, uint32_t multiprocessors) {
+    traits.multiprocessors = multiprocessors;
+    return traits;
+  }
+
+  ptx::Environment& whole_;
+};
+
 // A launch that waits for its turn.
 struct Launch {
   std::shared_ptr<Context> context;
@@ -98,6 +124,7 @@ struct Launch {
   LaunchShape shape;
   std::vector<std::byte> params;
   std::shared_ptr<const ptx::TextureTable> textures;  // as of the launch
+  std::shared_ptr<GreenContext> green;                // that the stream is of; may be null
 
   void run() const;
 };
@@ -126,7 +153,13 @@ void Launch::run() const {
                       .name = kernel->info().name.c_str()};
   ptx::LaunchResult result;
   try {
-    result = ptx::run(*kernel, instance->loaded(), engine_shape, context->environment(), &control);
+    if (green == nullptr) {
+      result =
+          ptx::run(*kernel, instance->loaded(), engine_shape, context->environment(), &control);
+    } else {
+      PartEnvironment part(context->environment(), green->set().count());
+      result = ptx::run(*kernel, instance->loaded(), engine_shape, part, &control);
+    }
   } catch (const std::bad_alloc&) {
     result.status = ptx::LaunchStatus::out_of_memory;
     result.detail.message = "The machine has no memory for the launch.";
@@ -162,11 +195,13 @@ CUresult launch(const LaunchRequest& request) {
                 .kernel = &function->kernel(),
                 .shape = request.shape,
                 .params = {},
-                .textures = context->textures().snapshot()};
+                .textures = context->textures().snapshot(),
+                .green = stream.green};
   const FunctionLimits limits = function->limits(context->device());
+  DeviceLimits device_limits = context->device().limits();
+  if (stream.green != nullptr) device_limits.multiprocessors = stream.green->set().count();
   std::string why;
-  if (CUresult r = checkLaunch(context->device().limits(), limits, request.shape, &why);
-      r != CUDA_SUCCESS) {
+  if (CUresult r = checkLaunch(device_limits, limits, request.shape, &why); r != CUDA_SUCCESS) {
     return r;
   }
   if (launch.shape.cluster[0] == 0) {

@@ -23,6 +23,13 @@ struct Trailer {
   uint32_t reserved;
 };
 
+constexpr char kPoolMagic[16] = "farwarp pool1";
+
+struct PoolContent {
+  char magic[sizeof(kPoolMagic)];
+  PoolFile pool;
+};
+
 }  // namespace
 
 int createMemoryFile(const MemoryFile& memory) {
@@ -58,6 +65,30 @@ bool openMemoryFile(int file, MemoryFile& memory) {
     return false;
   }
   memory = {trailer.bytes, trailer.used_bytes, trailer.device_index};
+  return true;
+}
+
+int createPoolFile(const PoolFile& pool) {
+  const int file = memfd_create("farwarp-pool", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (file < 0) return -1;
+  PoolContent content{};
+  std::memcpy(content.magic, kPoolMagic, sizeof(kPoolMagic));
+  content.pool = pool;
+  if (pwrite(file, &content, sizeof(content), 0) == static_cast<ssize_t>(sizeof(content)) &&
+      fcntl(file, F_ADD_SEALS, kSeals | F_SEAL_WRITE) == 0) {
+    return file;
+  }
+  close(file);
+  return -1;
+}
+
+bool openPoolFile(int file, PoolFile& pool) {
+  PoolContent content{};
+  if (pread(file, &content, sizeof(content), 0) != static_cast<ssize_t>(sizeof(content)) ||
+      std::memcmp(content.magic, kPoolMagic, sizeof(kPoolMagic)) != 0) {
+    return false;
+  }
+  pool = content.pool;
   return true;
 }
 

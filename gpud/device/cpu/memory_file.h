@@ -20,6 +20,18 @@ int createMemoryFile(const MemoryFile& memory);
 // shrink under those who map it.
 bool openMemoryFile(int file, MemoryFile& memory);
 
+// What a descriptor of a memory pool stands for. Its allocations are named by
+// cuMemPoolExportPointer.
+struct PoolFile {
+  uint64_t identity[2] = {};  // random
+  uint32_t device_index = 0;  // Device::index()
+  uint32_t reserved = 0;
+};
+
+// A new file that says so and cannot be changed; -1 when there is none.
+int createPoolFile(const PoolFile& pool);
+bool openPoolFile(int file, PoolFile& pool);
+
 // A file that is for this process alone; memory is added to it as it is needed. -1 when there is
 // none.
 int createPrivateFile();

@@ -1,5 +1,7 @@
 #include "gpud/device/cpu/memory_pool.h"
 
+#include <sys/random.h>
+
 #include <algorithm>
 
 #include "driver/pool_properties.h"
@@ -19,6 +21,12 @@ void add(MemoryPool& pool, CUmemPool_attribute current, CUmemPool_attribute high
   uint64_t& now = attribute(pool, current);
   now += bytes;
   attribute(pool, high) = std::max(attribute(pool, high), now);
+}
+
+// What AddressSpace is told: it lets a pool's own device in by itself, unless the memory is of
+// another process.
+uint32_t accessBits(const MemoryPool& pool) {
+  return pool.imported ? pool.access | 1u << pool.device : pool.access;
 }
 
 }  // namespace
@@ -50,16 +58,24 @@ CUmemoryPool MemoryPools::currentOf(int device) {
 
 CUresult MemoryPools::setCurrent(int device, CUmemoryPool handle) {
   const auto pool = find(handle);
-  if (pool == nullptr || pool->device != device) return CUDA_ERROR_INVALID_VALUE;
+  if (pool == nullptr || pool->device != device || pool->imported) return CUDA_ERROR_INVALID_VALUE;
   Lock lock(mutex_);
   current_[static_cast<size_t>(device)] = pool;
   return CUDA_SUCCESS;
 }
 
-CUresult MemoryPools::create(int device, uint64_t bytes_max, CUmemoryPool* out) {
+CUresult MemoryPools::create(int device, uint64_t bytes_max, bool exportable, CUmemoryPool* out) {
+  PoolFile file{.device_index = static_cast<uint32_t>(driver_.device(device)->index())};
+  constexpr auto kBytes = static_cast<ssize_t>(sizeof(file.identity));
+  if (exportable && getrandom(file.identity, sizeof(file.identity), 0) != kBytes) {
+    return CUDA_ERROR_OPERATING_SYSTEM;
+  }
   Lock lock(mutex_);
   if (pools_.size() >= kPoolsMax) return CUDA_ERROR_OUT_OF_MEMORY;
-  *out = add(device, bytes_max, false)->handle;
+  const auto pool = add(device, bytes_max, false);
+  pool->exportable = exportable;
+  pool->file = file;
+  *out = pool->handle;
   return CUDA_SUCCESS;
 }
 
@@ -108,10 +124,10 @@ CUresult MemoryPools::setAccess(CUmemoryPool handle, uint32_t changed, uint32_t 
   Lock lock(mutex_);
   pool->access = (pool->access & ~changed) | granted;
   for (const auto& [address, live] : live_) {
-    if (live.pool == pool) driver_.memory().setAccess(address, pool->access);
+    if (live.pool == pool) driver_.memory().setAccess(address, accessBits(*pool));
   }
   for (const auto& [capacity, block] : pool->free) {
-    driver_.memory().setAccess(block.address, pool->access);
+    driver_.memory().setAccess(block.address, accessBits(*pool));
   }
   return CUDA_SUCCESS;
 }
@@ -164,7 +180,7 @@ bool MemoryPools::takeFree(MemoryPool& pool, uint64_t capacity,
 CUresult MemoryPools::allocate(CUmemoryPool handle, uint64_t bytes,
                                const std::shared_ptr<Stream>& stream, uint64_t* address) {
   const auto pool = find(handle);
-  if (pool == nullptr || bytes == 0) return CUDA_ERROR_INVALID_VALUE;
+  if (pool == nullptr || bytes == 0 || pool->imported) return CUDA_ERROR_INVALID_VALUE;
   uint64_t capacity = (bytes + kPageBytes - 1) / kPageBytes * kPageBytes;
   if (capacity < bytes) return CUDA_ERROR_OUT_OF_MEMORY;
   Lock lock(mutex_);
@@ -196,7 +212,7 @@ CUresult MemoryPools::allocate(CUmemoryPool handle, uint64_t bytes,
     cpu::add(*pool, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH,
              capacity);
   }
-  live_[*address] = {pool, capacity};
+  live_[*address] = {pool, capacity, std::nullopt};
   cpu::add(*pool, CU_MEMPOOL_ATTR_USED_MEM_CURRENT, CU_MEMPOOL_ATTR_USED_MEM_HIGH, capacity);
   return CUDA_SUCCESS;
 }
@@ -204,7 +220,8 @@ CUresult MemoryPools::allocate(CUmemoryPool handle, uint64_t bytes,
 bool MemoryPools::freeBehind(uint64_t address, const Mark& mark) {
   const auto found = live_.find(address);
   if (found == live_.end()) return false;
-  const auto [pool, capacity] = found->second;
+  const auto [pool, capacity, key] = found->second;
+  if (key) DescriptorBroker::get().withdraw(*key);
   live_.erase(found);
   // Known to nobody until it is used again; what was queued before may still use it.
   driver_.memory().resize(address, 0);
@@ -241,7 +258,8 @@ void MemoryPools::releaseOver(MemoryPool& pool, uint64_t bytes_kept) {
       ++at;
       continue;
     }
-    driver_.memory().release(block.address, MemoryKind::pooled);
+    driver_.memory().release(block.address,
+                             pool.imported ? MemoryKind::imported : MemoryKind::pooled);
     reserved -= capacity;
     at = pool.free.erase(at);
     --free_blocks_;

@@ -10,11 +10,14 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
 #include "gpud/device/cpu/handle_table.h"
+#include "gpud/device/cpu/memory_file.h"
 #include "gpud/device/cpu/scheduler.h"
+#include "gpud/device/descriptor_broker.h"
 
 namespace farwarp::cpu {
 
@@ -31,6 +34,9 @@ struct MemoryPool {
   int device = 0;
   uint64_t bytes_max = 0;  // 0: as much as the device has
   bool is_default = false;
+  bool exportable = false;  // made for several processes
+  bool imported = false;    // of another process, or of this one: nothing is allocated from it
+  PoolFile file;            // of both
   CUmemoryPool handle = nullptr;
 
   bool destroyed = false;
@@ -52,7 +58,7 @@ class MemoryPools {
   // CUDA_ERROR_INVALID_VALUE for a pool of another device.
   CUresult setCurrent(int device, CUmemoryPool pool);
 
-  CUresult create(int device, uint64_t bytes_max, CUmemoryPool* pool);
+  CUresult create(int device, uint64_t bytes_max, bool exportable, CUmemoryPool* pool);
   // What is allocated stays until it is freed.
   CUresult destroy(CUmemoryPool pool);
 
@@ -77,6 +83,14 @@ class MemoryPools {
   // The pool of an allocation; null when `address` is not the start of one.
   CUmemoryPool poolOf(uint64_t address);
 
+  // Pools of several processes (memory_pool_sharing.cc). A descriptor that the caller closes.
+  CUresult exportPool(CUmemoryPool pool, int* file);
+  // Takes nothing: the caller keeps its descriptor.
+  CUresult importPool(int file, CUmemoryPool* pool);
+  // Waits until nothing runs, once for each allocation.
+  CUresult exportPointer(uint64_t address, CUmemPoolPtrExportData* data);
+  CUresult importPointer(CUmemoryPool pool, const CUmemPoolPtrExportData& data, uint64_t* address);
+
   // The host has seen work end: what is over the release thresholds goes back.
   void afterSynchronize();
   // The device has no more memory: gives back all that is free. With `wait`, also what streams will
@@ -87,6 +101,7 @@ class MemoryPools {
   struct Live {
     std::shared_ptr<MemoryPool> pool;
     uint64_t capacity;
+    std::optional<DescriptorKey> key = std::nullopt;  // once it was exported
   };
   using Lock = std::unique_lock<std::mutex>;
 
@@ -94,6 +109,7 @@ class MemoryPools {
   bool takeFree(MemoryPool& pool, uint64_t capacity, const std::shared_ptr<Stream>& stream,
                 MemoryPool::FreeBlock& out, uint64_t& out_capacity);
   bool freeBehind(uint64_t address, const Mark& mark);
+  CUresult offerMemory(uint64_t address);
   void releaseOver(MemoryPool& pool, uint64_t bytes_kept);
   void forgetDestroyed();
 
@@ -101,6 +117,7 @@ class MemoryPools {
   HandleTable<MemoryPool> handles_{7};
   std::vector<std::shared_ptr<MemoryPool>> defaults_;  // by device; written once
 
+  std::mutex export_mutex_;  // held while an allocation is moved into a file; taken before mutex_
   std::mutex
       mutex_;  // guards the rest and the pools; taken before the scheduler's and the memory's
   std::vector<std::shared_ptr<MemoryPool>> pools_;    // destroyed ones that still have memory, too

@@ -25,9 +25,11 @@
 namespace farwarp::cpu {
 
 class Driver;
+class GreenContext;
 
 struct StreamObject {
   std::shared_ptr<Context> context;
+  std::shared_ptr<GreenContext> green;  // null: of the context itself
   std::shared_ptr<Stream> stream;
   unsigned flags = 0;
   int priority = 0;

@@ -19,7 +19,7 @@ void cuMemAlloc_v2(Session& session, CallContext& call, const wire::Args_cuMemAl
   CUresult result = checkRoom(session);
   if (result == CUDA_SUCCESS) result = session.driver().cuMemAlloc_v2(&address, args.bytes);
   if (result == CUDA_SUCCESS) {
-    session.memory().add(address, args.bytes, session.contexts().current(),
+    session.memory().add(address, args.bytes, session.contexts().home(),
                          session.contexts().currentDevice());
   }
   wire::Reply_cuMemAlloc_v2 reply;
@@ -37,7 +37,7 @@ void cuMemAllocPitch_v2(Session& session, CallContext& call,
                                                  args.element_bytes);
   }
   if (result == CUDA_SUCCESS) {
-    session.memory().add(address, pitch * args.height, session.contexts().current(),
+    session.memory().add(address, pitch * args.height, session.contexts().home(),
                          session.contexts().currentDevice());
   }
   wire::Reply_cuMemAllocPitch_v2 reply;

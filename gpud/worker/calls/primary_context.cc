@@ -9,7 +9,8 @@ using wire::HandleType;
 namespace {
 
 // The primary context ends, though its id stays the same for as long as the client lives.
-void suspend(Session& session, const Contexts::Primary& primary) {
+void suspend(Session& session, const Contexts::Primary& primary, CUdevice device) {
+  session.greenContexts().primaryEnds(session, device);
   CUcontext context = nullptr;
   if (session.resolve(HandleType::context, primary.id, &context) == CUDA_SUCCESS && context) {
     session.contexts().announceEnd(primary.id, context);
@@ -47,7 +48,7 @@ void cuDevicePrimaryCtxRelease_v2(Session& session, CallContext& call,
                                   const wire::Args_cuDevicePrimaryCtxRelease_v2& args) {
   Contexts::Primary& primary = session.contexts().primary(args.dev);
   if (primary.retained == 0) return call.finish(CUDA_ERROR_INVALID_CONTEXT);
-  if (--primary.retained == 0) suspend(session, primary);
+  if (--primary.retained == 0) suspend(session, primary, args.dev);
   call.finish(session.driver().cuDevicePrimaryCtxRelease_v2(args.dev));
 }
 
@@ -55,7 +56,7 @@ void cuDevicePrimaryCtxRelease_v2(Session& session, CallContext& call,
 void cuDevicePrimaryCtxReset_v2(Session& session, CallContext& call,
                                 const wire::Args_cuDevicePrimaryCtxReset_v2& args) {
   const Contexts::Primary& primary = session.contexts().primary(args.dev);
-  if (primary.id != 0) suspend(session, primary);
+  if (primary.id != 0) suspend(session, primary, args.dev);
   call.finish(session.driver().cuDevicePrimaryCtxReset_v2(args.dev));
 }
 

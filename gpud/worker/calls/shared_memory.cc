@@ -38,7 +38,7 @@ Spans checkSpans(Session& session, std::span<const uint64_t> spans, uint64_t byt
 
 void shareMemory(Session& session, CallContext& call, const wire::Args_shareMemory& args) {
   SharedMemory& memory = session.sharedMemory();
-  const CUcontext context = session.contexts().current();
+  const CUcontext context = session.contexts().home();
   if (args.foreign != 0) return call.finish(memory.adopt(args.address, args.bytes));
   call.finish(memory.map(args.address, args.bytes, context));
 }

@@ -1,4 +1,6 @@
 // Stream-ordered allocation, and the pools of the devices.
+#include <unistd.h>
+
 #include <vector>
 
 #include "gpud/worker/session.h"
@@ -79,9 +81,13 @@ void cuMemFreeAsync(Session& session, CallContext& call, const wire::Args_cuMemF
 }
 
 void cuMemPoolCreate(Session& session, CallContext& call, const wire::Args_cuMemPoolCreate& args) {
+  constexpr uint32_t kHandles = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR;
+  if ((args.handle_types & ~kHandles) != 0) {
+    return call.malformed("It asks for a memory pool with handles of an unknown type.");
+  }
   CUmemPoolProps properties{};
   properties.allocType = CU_MEM_ALLOCATION_TYPE_PINNED;
-  properties.handleTypes = CU_MEM_HANDLE_TYPE_NONE;
+  properties.handleTypes = static_cast<CUmemAllocationHandleType>(args.handle_types);
   properties.location = {CU_MEM_LOCATION_TYPE_DEVICE, args.device};
   properties.maxSize = args.bytes_max;
   CUmemoryPool pool = nullptr;
@@ -95,7 +101,10 @@ void cuMemPoolDestroy(Session& session, CallContext& call,
   CUmemoryPool pool = nullptr;
   CUresult result = findPool(session, args.pool, pool);
   if (result == CUDA_SUCCESS) result = session.driver().cuMemPoolDestroy(pool);
-  if (result == CUDA_SUCCESS) session.unbind(HandleType::memPool, args.pool);
+  if (result == CUDA_SUCCESS) {
+    session.sharedDescriptors().withdraw(args.pool);
+    session.unbind(HandleType::memPool, args.pool);
+  }
   call.finish(result);
 }
 
@@ -161,6 +170,78 @@ void cuDeviceGetDefaultMemPool(Session& session, CallContext& call,
   const CUresult result = session.driver().cuDeviceGetDefaultMemPool(&pool, args.dev);
   if (result != CUDA_SUCCESS) return call.finish(result);
   bindPool(session, call, args.pool, pool);
+}
+
+void cuMemPoolExportToShareableHandle(Session& session, CallContext& call,
+                                      const wire::Args_cuMemPoolExportToShareableHandle& args) {
+  CUmemoryPool pool = nullptr;
+  CUresult result = findPool(session, args.pool, pool);
+  if (result != CUDA_SUCCESS) return call.finish(result);
+  SharedDescriptors& shared = session.sharedDescriptors();
+  if (shared.find(args.pool) == nullptr) {
+    int file = -1;
+    result = session.driver().cuMemPoolExportToShareableHandle(
+        &file, pool, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0);
+    if (result == CUDA_SUCCESS && !shared.offer(args.pool, file)) {
+      close(file);
+      result = CUDA_ERROR_OPERATING_SYSTEM;
+    }
+    if (result != CUDA_SUCCESS) return call.finish(result);
+  }
+  const auto key = shared.find(args.pool)->bytes();
+  wire::Reply_cuMemPoolExportToShareableHandle reply;
+  reply.key = key;
+  call.finish(CUDA_SUCCESS, reply);
+}
+
+// A key that nobody knows any more is what a descriptor of something else is to CUDA.
+void cuMemPoolImportFromShareableHandle(Session& session, CallContext& call,
+                                        const wire::Args_cuMemPoolImportFromShareableHandle& args) {
+  const auto key = DescriptorKey::from(args.key);
+  const int file = key ? DescriptorBroker::fetch(*key) : -1;
+  if (file < 0) return call.finish(CUDA_ERROR_INVALID_VALUE);
+  CUmemoryPool pool = nullptr;
+  const CUresult result = session.driver().cuMemPoolImportFromShareableHandle(
+      &pool, reinterpret_cast<void*>(static_cast<intptr_t>(file)),
+      CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0);
+  close(file);
+  if (result != CUDA_SUCCESS) return call.finish(result);
+  bindPool(session, call, args.pool, pool);
+}
+
+void cuMemPoolExportPointer(Session& session, CallContext& call,
+                            const wire::Args_cuMemPoolExportPointer& args) {
+  wire::Reply_cuMemPoolExportPointer reply{};
+  CUresult result = CUDA_ERROR_INVALID_VALUE;
+  if (session.memory().has(args.address)) {
+    result = session.driver().cuMemPoolExportPointer(&reply.data, args.address);
+  }
+  call.finish(result, reply);
+}
+
+void cuMemPoolImportPointer(Session& session, CallContext& call,
+                            const wire::Args_cuMemPoolImportPointer& args) {
+  const DriverTable& driver = session.driver();
+  CUmemoryPool pool = nullptr;
+  CUresult result = findPool(session, args.pool, pool);
+  if (result == CUDA_SUCCESS) result = checkRoom(session);
+  CUdeviceptr address = 0;
+  CUmemPoolPtrExportData data = args.data;
+  if (result == CUDA_SUCCESS) result = driver.cuMemPoolImportPointer(&address, pool, &data);
+  wire::Reply_cuMemPoolImportPointer reply;
+  if (result == CUDA_SUCCESS) {
+    int device = 0;
+    size_t bytes = 0;
+    result = driver.cuPointerGetAttribute(&device, CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL, address);
+    if (result == CUDA_SUCCESS) {
+      result = driver.cuPointerGetAttribute(&bytes, CU_POINTER_ATTRIBUTE_RANGE_SIZE, address);
+    }
+    session.memory().add(address, bytes, nullptr, device);
+    reply.device = device;
+    reply.bytes = bytes;
+  }
+  reply.address = address;
+  call.finish(result, reply);
 }
 
 }  // namespace farwarp::worker::calls

@@ -134,9 +134,10 @@ CUresult cuCtxSetFlags(unsigned int flags) {
 
 CUresult cuCtxGetId(CUcontext handle, unsigned long long* id) {
   std::shared_ptr<Context> context;
-  if (CUresult r = findContext(handle, context); r != CUDA_SUCCESS) return r;
+  std::shared_ptr<GreenContext> green;
+  if (CUresult r = findContextAndGreen(handle, context, green); r != CUDA_SUCCESS) return r;
   if (id == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  *id = context->number();
+  *id = green != nullptr ? green->number() : context->number();
   return CUDA_SUCCESS;
 }
 
@@ -234,15 +235,26 @@ CUresult cuCtxResetPersistingL2Cache() {
 
 CUresult cuCtxSynchronize_v2(CUcontext handle) {
   std::shared_ptr<Context> context;
-  if (CUresult r = findContext(handle, context); r != CUDA_SUCCESS) return r;
+  std::shared_ptr<GreenContext> green;
+  if (CUresult r = findContextAndGreen(handle, context, green); r != CUDA_SUCCESS) return r;
   if (!context->active()) return CUDA_ERROR_CONTEXT_IS_DESTROYED;
-  context->synchronize();
+  context->synchronize(green.get());
   Driver::get().pools().afterSynchronize();
   return context->error();
 }
 
 CUresult cuCtxSynchronize() {
   return calls::cuCtxSynchronize_v2(nullptr);
+}
+
+// No context has affinity: that is for clients of MPS.
+CUresult cuCtxGetExecAffinity(CUexecAffinityParam* affinity, CUexecAffinityType type) {
+  std::shared_ptr<Context> context;
+  if (CUresult r = enter(context); r != CUDA_SUCCESS) return r;
+  if (affinity == nullptr || type != CU_EXEC_AFFINITY_TYPE_SM_COUNT) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  return CUDA_ERROR_UNSUPPORTED_EXEC_AFFINITY;
 }
 
 }  // namespace farwarp::cpu::calls

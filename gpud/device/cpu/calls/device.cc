@@ -161,4 +161,14 @@ CUresult cuDeviceGetTexture1DLinearMaxWidth(size_t* texels, CUarray_format forma
   return CUDA_SUCCESS;
 }
 
+CUresult cuDeviceGetExecAffinitySupport(int* supported, CUexecAffinityType type, CUdevice ordinal) {
+  if (CUresult r = enter(); r != CUDA_SUCCESS) return r;
+  if (Driver::get().device(ordinal) == nullptr) return CUDA_ERROR_INVALID_DEVICE;
+  if (supported == nullptr || type != CU_EXEC_AFFINITY_TYPE_SM_COUNT) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  *supported = 0;
+  return CUDA_SUCCESS;
+}
+
 }  // namespace farwarp::cpu::calls

@@ -22,10 +22,14 @@ namespace farwarp::cpu {
 [[nodiscard]] CUresult enterEvenFailed(std::shared_ptr<Context>& context);
 // `handle`, or the current context when it is null.
 [[nodiscard]] CUresult findContext(CUcontext handle, std::shared_ptr<Context>& context);
+// The same, and the green context that it came from; null for none.
+[[nodiscard]] CUresult findContextAndGreen(CUcontext handle, std::shared_ptr<Context>& context,
+                                           std::shared_ptr<GreenContext>& green);
 
 struct StreamUse {
   std::shared_ptr<Context> context;
   std::shared_ptr<Stream> stream;
+  std::shared_ptr<GreenContext> green = nullptr;  // that the stream is of
 };
 
 // What a stream argument means: 0 is the legacy default stream, or with kPerThreadForm the

@@ -1,6 +1,7 @@
 // Event management.
 #include "cpu_calls_gen.h"
 #include "gpud/device/cpu/calls/enter.h"
+#include "gpud/device/cpu/calls/green_context.h"
 #include "gpud/device/cpu/kernel_meter.h"
 
 namespace farwarp::cpu::calls {
@@ -61,28 +62,38 @@ CUresult cuEventRecord(CUevent handle, CUstream stream, uint16_t record_flags) {
   return CUDA_SUCCESS;
 }
 
+CUresult recordAll(Context& context, GreenContext* green, CUevent handle) {
+  const auto event = Driver::get().events().find(handle);
+  if (event == nullptr || event->context.get() != &context) return CUDA_ERROR_INVALID_HANDLE;
+  auto record = std::make_shared<EventRecord>();
+  record->mark = context.everything([record] { record->time_ns = nowNs(); }, green);
+  event->setLatest(std::move(record));
+  return context.error();
+}
+
+CUresult holdAll(Context& context, GreenContext* green, CUevent handle) {
+  const auto event = Driver::get().events().find(handle);
+  if (event == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+  if (const auto record = event->latest(); record != nullptr) context.hold(record->mark, green);
+  return context.error();
+}
+
 CUresult cuCtxRecordEvent(CUcontext context_handle, CUevent handle) {
   std::shared_ptr<Context> context;
-  if (CUresult r = findContext(context_handle, context); r != CUDA_SUCCESS) {
+  std::shared_ptr<GreenContext> green;
+  if (CUresult r = findContextAndGreen(context_handle, context, green); r != CUDA_SUCCESS) {
     return r == CUDA_ERROR_CONTEXT_IS_DESTROYED ? CUDA_ERROR_INVALID_CONTEXT : r;
   }
-  const auto event = Driver::get().events().find(handle);
-  if (event == nullptr || event->context != context) return CUDA_ERROR_INVALID_HANDLE;
-  auto record = std::make_shared<EventRecord>();
-  record->mark = context->everything([record] { record->time_ns = nowNs(); });
-  event->setLatest(std::move(record));
-  return context->error();
+  return recordAll(*context, green.get(), handle);
 }
 
 CUresult cuCtxWaitEvent(CUcontext context_handle, CUevent handle) {
   std::shared_ptr<Context> context;
-  if (CUresult r = findContext(context_handle, context); r != CUDA_SUCCESS) {
+  std::shared_ptr<GreenContext> green;
+  if (CUresult r = findContextAndGreen(context_handle, context, green); r != CUDA_SUCCESS) {
     return r == CUDA_ERROR_CONTEXT_IS_DESTROYED ? CUDA_ERROR_INVALID_CONTEXT : r;
   }
-  const auto event = Driver::get().events().find(handle);
-  if (event == nullptr) return CUDA_ERROR_INVALID_HANDLE;
-  if (const auto record = event->latest(); record != nullptr) context->hold(record->mark);
-  return context->error();
+  return holdAll(*context, green.get(), handle);
 }
 
 CUresult cuEventQuery(CUevent handle) {

@@ -1,6 +1,7 @@
 // Stream management.
 #include "cpu_calls_gen.h"
 #include "gpud/device/cpu/calls/enter.h"
+#include "gpud/device/cpu/calls/green_context.h"
 #include "gpud/device/cpu/thread_state.h"
 
 namespace farwarp::cpu::calls {
@@ -11,6 +12,7 @@ std::atomic<uint64_t> g_stream_numbers{2};  // 1 and 2 name the default streams
 // What the program asks about a stream: for a default stream the values that CUDA gives it.
 struct StreamFacts {
   std::shared_ptr<Context> context;
+  std::shared_ptr<GreenContext> green;
   unsigned flags = 0;
   int priority = 0;
   uint64_t number = 0;
@@ -22,28 +24,28 @@ CUresult factsOf(CUstream handle, uint16_t record_flags, StreamFacts& facts) {
   if (handle == nullptr || handle == CU_STREAM_LEGACY || handle == CU_STREAM_PER_THREAD) {
     const bool legacy =
         handle == CU_STREAM_LEGACY || (handle == nullptr && (record_flags & kPerThreadForm) == 0);
-    facts = {.context = context, .number = legacy ? 1u : 2u};
+    facts = {.context = context,
+             .green = Driver::get().greens().ofContext(threadState().current()),
+             .number = legacy ? 1u : 2u};
     return CUDA_SUCCESS;
   }
   const auto stream = Driver::get().streams().find(handle);
   if (stream == nullptr) return CUDA_ERROR_INVALID_HANDLE;
-  facts = {stream->context, stream->flags, stream->priority, stream->number};
+  if (stream->green != nullptr && !stream->green->active()) return CUDA_ERROR_CONTEXT_IS_DESTROYED;
+  facts = {stream->context, stream->green, stream->flags, stream->priority, stream->number};
   return CUDA_SUCCESS;
 }
 
 }  // namespace
 
-CUresult cuStreamCreateWithPriority(CUstream* out, unsigned int flags, int) {
-  std::shared_ptr<Context> context;
-  if (CUresult r = enter(context); r != CUDA_SUCCESS) return r;
-  if (out == nullptr || (flags & ~unsigned{CU_STREAM_NON_BLOCKING}) != 0) {
-    return CUDA_ERROR_INVALID_VALUE;
-  }
+CUresult createStream(const std::shared_ptr<Context>& context,
+                      const std::shared_ptr<GreenContext>& green, unsigned flags, CUstream* out) {
   const bool non_blocking = (flags & CU_STREAM_NON_BLOCKING) != 0;
+  ContextStreams& streams = green != nullptr ? green->streams() : context->streams();
   auto stream = std::make_shared<StreamObject>();
   stream->context = context;
-  stream->stream =
-      context->createStream(non_blocking ? StreamKind::non_blocking : StreamKind::blocking);
+  stream->green = green;
+  stream->stream = streams.create(non_blocking ? StreamKind::non_blocking : StreamKind::blocking);
   stream->flags = flags;
   stream->priority = 0;  // all priorities are clamped to the one there is
   stream->number = ++g_stream_numbers;
@@ -56,13 +58,35 @@ CUresult cuStreamCreateWithPriority(CUstream* out, unsigned int flags, int) {
   return CUDA_SUCCESS;
 }
 
+CUresult greenOfStream(CUstream handle, std::shared_ptr<GreenContext>& green) {
+  StreamFacts facts;
+  if (CUresult r = factsOf(handle, 0, facts); r != CUDA_SUCCESS) return r;
+  green = facts.green;
+  return CUDA_SUCCESS;
+}
+
+CUresult cuStreamCreateWithPriority(CUstream* out, unsigned int flags, int) {
+  std::shared_ptr<Context> context;
+  if (CUresult r = enter(context); r != CUDA_SUCCESS) return r;
+  if (out == nullptr || (flags & ~unsigned{CU_STREAM_NON_BLOCKING}) != 0) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  return createStream(context, Driver::get().greens().ofContext(threadState().current()), flags,
+                      out);
+}
+
 CUresult cuStreamCreate(CUstream* out, unsigned int flags) {
   return calls::cuStreamCreateWithPriority(out, flags, 0);
 }
 
 CUresult cuStreamDestroy_v2(CUstream handle) {
   if (CUresult r = enter(); r != CUDA_SUCCESS) return r;
-  const auto stream = Driver::get().streams().remove(handle);
+  auto stream = Driver::get().streams().find(handle);
+  // As documented, what outlived its green context cannot be destroyed either.
+  if (stream != nullptr && stream->green != nullptr && !stream->green->active()) {
+    return CUDA_ERROR_CONTEXT_IS_DESTROYED;
+  }
+  stream = Driver::get().streams().remove(handle);
   if (stream == nullptr) return CUDA_ERROR_INVALID_HANDLE;
   Driver::get().scheduler().closeStream(stream->stream);
   return stream->context->error();
@@ -96,14 +120,19 @@ CUresult cuStreamGetCtx(CUstream handle, CUcontext* out, uint16_t record_flags) 
   StreamFacts facts;
   if (CUresult r = factsOf(handle, record_flags, facts); r != CUDA_SUCCESS) return r;
   if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  *out = facts.context->handle();
+  *out = facts.green != nullptr ? facts.green->contextHandle() : facts.context->handle();
   return CUDA_SUCCESS;
 }
 
 CUresult cuStreamGetCtx_v2(CUstream handle, CUcontext* out, CUgreenCtx* green,
                            uint16_t record_flags) {
-  if (CUresult r = calls::cuStreamGetCtx(handle, out, record_flags); r != CUDA_SUCCESS) return r;
-  if (green != nullptr) *green = nullptr;
+  StreamFacts facts;
+  if (CUresult r = factsOf(handle, record_flags, facts); r != CUDA_SUCCESS) return r;
+  if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  // As documented. (The stream itself may be used.)
+  if (facts.green != nullptr && facts.number == 2) return CUDA_ERROR_INVALID_HANDLE;
+  *out = facts.context->handle();
+  if (green != nullptr) *green = facts.green != nullptr ? facts.green->handle() : nullptr;
   return CUDA_SUCCESS;
 }
 

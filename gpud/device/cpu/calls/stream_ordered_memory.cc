@@ -1,7 +1,10 @@
 // Stream-ordered allocation, and the pools of the devices.
+#include <cstring>
+
 #include "cpu_calls_gen.h"
 #include "driver/pool_properties.h"
 #include "gpud/device/cpu/calls/enter.h"
+#include "gpud/device/cpu/thread_state.h"
 
 namespace farwarp::cpu::calls {
 namespace {
@@ -71,7 +74,8 @@ CUresult cuMemPoolCreate(CUmemoryPool* pool, const CUmemPoolProps* properties) {
   if (pool == nullptr || properties == nullptr) return CUDA_ERROR_INVALID_VALUE;
   if (CUresult r = checkPoolProperties(*properties); r != CUDA_SUCCESS) return r;
   if (Driver::get().device(properties->location.id) == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  return pools().create(properties->location.id, properties->maxSize, pool);
+  return pools().create(properties->location.id, properties->maxSize,
+                        properties->handleTypes != CU_MEM_HANDLE_TYPE_NONE, pool);
 }
 
 CUresult cuMemPoolDestroy(CUmemoryPool pool) {
@@ -179,6 +183,47 @@ CUresult cuMemSetMemPool(CUmemLocation* location, CUmemAllocationType type, CUme
   CUdevice device = 0;
   if (CUresult r = deviceAt(location, type, &device); r != CUDA_SUCCESS) return r;
   return calls::cuDeviceSetMemPool(device, pool);
+}
+
+CUresult cuMemPoolExportToShareableHandle(void* shareable, CUmemoryPool pool,
+                                          CUmemAllocationHandleType type,
+                                          unsigned long long flags) {
+  if (CUresult r = enter(); r != CUDA_SUCCESS) return r;
+  if (shareable == nullptr || flags != 0 || type != CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  int file = -1;
+  if (CUresult r = pools().exportPool(pool, &file); r != CUDA_SUCCESS) return r;
+  std::memcpy(shareable, &file, sizeof(file));
+  return CUDA_SUCCESS;
+}
+
+// The descriptor is the pointer's value, as CUDA has it.
+CUresult cuMemPoolImportFromShareableHandle(CUmemoryPool* pool, void* shareable,
+                                            CUmemAllocationHandleType type,
+                                            unsigned long long flags) {
+  if (CUresult r = enter(); r != CUDA_SUCCESS) return r;
+  if (pool == nullptr || flags != 0 || type != CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  return pools().importPool(static_cast<int>(reinterpret_cast<intptr_t>(shareable)), pool);
+}
+
+CUresult cuMemPoolExportPointer(CUmemPoolPtrExportData* data, CUdeviceptr address) {
+  if (CUresult r = enter(); r != CUDA_SUCCESS) return r;
+  if (data == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  // It waits until nothing runs, and the function does.
+  if (threadState().in_host_function) return CUDA_ERROR_NOT_PERMITTED;
+  return pools().exportPointer(address, data);
+}
+
+CUresult cuMemPoolImportPointer(CUdeviceptr* out, CUmemoryPool pool, CUmemPoolPtrExportData* data) {
+  if (CUresult r = enter(); r != CUDA_SUCCESS) return r;
+  if (out == nullptr || data == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  uint64_t address = 0;
+  if (CUresult r = pools().importPointer(pool, *data, &address); r != CUDA_SUCCESS) return r;
+  *out = address;
+  return CUDA_SUCCESS;
 }
 
 }  // namespace farwarp::cpu::calls

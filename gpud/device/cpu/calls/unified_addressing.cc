@@ -1,4 +1,8 @@
 // Unified addressing: what an address is.
+#include <cstring>
+#include <mutex>
+#include <unordered_set>
+
 #include "cpu_calls_gen.h"
 #include "gpud/device/cpu/calls/enter.h"
 
@@ -17,6 +21,37 @@ bool isManaged(const Allocation& found) {
 bool isHost(const Allocation& found) {
   return found.kind == MemoryKind::host || found.kind == MemoryKind::registered;
 }
+
+// The allocations, by their numbers, for which CU_POINTER_ATTRIBUTE_SYNC_MEMOPS was set.
+// Synchronous operations wait for what they must in any case, so it is only told again.
+class SyncedMemory {
+ public:
+  static constexpr size_t kMost = 65536;
+
+  static SyncedMemory& get() {
+    static auto* synced = new SyncedMemory;
+    return *synced;
+  }
+  // False when too many were set.
+  bool set(uint64_t number, bool on) {
+    std::lock_guard lock(mutex_);
+    if (!on) {
+      numbers_.erase(number);
+      return true;
+    }
+    if (numbers_.size() >= kMost) return false;
+    numbers_.insert(number);
+    return true;
+  }
+  bool has(uint64_t number) {
+    std::lock_guard lock(mutex_);
+    return numbers_.contains(number);
+  }
+
+ private:
+  std::mutex mutex_;  // guards numbers_; a leaf
+  std::unordered_set<uint64_t> numbers_;
+};
 
 CUresult attributeOf(const Allocation& found, CUpointer_attribute which, CUdeviceptr address,
                      void* out) {
@@ -37,7 +72,7 @@ CUresult attributeOf(const Allocation& found, CUpointer_attribute which, CUdevic
       put<void*>(out, reinterpret_cast<void*>(address));
       break;
     case CU_POINTER_ATTRIBUTE_SYNC_MEMOPS:
-      put<unsigned>(out, 0);
+      put<unsigned>(out, SyncedMemory::get().has(found.number));
       break;
     case CU_POINTER_ATTRIBUTE_BUFFER_ID:
       put<unsigned long long>(out, found.number);
@@ -148,7 +183,6 @@ CUresult cuPointerGetAttributes(unsigned int count, CUpointer_attribute* which, 
   return CUDA_SUCCESS;
 }
 
-// Synchronous operations on device memory already wait for what they must here.
 CUresult cuPointerSetAttribute(const void* value, CUpointer_attribute which, CUdeviceptr address) {
   std::shared_ptr<Context> context;
   if (CUresult r = enter(context); r != CUDA_SUCCESS) return r;
@@ -157,7 +191,10 @@ CUresult cuPointerSetAttribute(const void* value, CUpointer_attribute which, CUd
       !context->driver().memory().find(address, found)) {
     return CUDA_ERROR_INVALID_VALUE;
   }
-  return isHost(found) ? CUDA_ERROR_NOT_SUPPORTED : CUDA_SUCCESS;
+  if (isHost(found)) return CUDA_ERROR_NOT_SUPPORTED;
+  unsigned on = 0;
+  std::memcpy(&on, value, sizeof(on));
+  return SyncedMemory::get().set(found.number, on != 0) ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
 }  // namespace farwarp::cpu::calls
