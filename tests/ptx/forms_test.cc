@@ -348,7 +348,7 @@ struct Elsewhere {
   std::string_view tests;
 };
 constexpr Elsewhere kElsewhere[] = {
-    {"cvt.rs", "Packed"},
+    {"cvt.rs", "SmallFloat"},
     {"cvta", "Memory, Async"},
     {"isspacep", "Memory"},
     {"ld.const", "Memory, Link"},
@@ -366,6 +366,8 @@ constexpr Elsewhere kElsewhere[] = {
     {"nanosleep", "Effects, Control"},
     {"pmevent", "Effects"},
     {"tensormap", "Effects"},
+    {"st.bulk", "Async"},
+    {"clusterlaunchcontrol", "refused"},
     {"st.async", "Effects"},
     {"cp.async.bulk.tensor", "conformance: TensorMap"},
     {"cp.reduce.async.bulk.tensor", "conformance: TensorMap"},

@@ -38,10 +38,9 @@ void addOperands(std::string_view text, bool address, std::vector<OperandText>& 
   if (text.front() == '[') return addOperands(text.substr(1, text.size() - 2), true, to);
   OperandText operand;
   operand.address = address;
-  if (text.front() == '!') {
-    operand.negated = true;
-    text.remove_prefix(1);
-  }
+  operand.negated = text.front() == '!';
+  operand.minus = text.starts_with("-%");
+  if (operand.negated || operand.minus) text.remove_prefix(1);
   size_t dot = text.front() == '%' ? text.find('.') : std::string_view::npos;
   operand.text = text.substr(0, dot);
   if (dot != std::string_view::npos) operand.selector = text.substr(dot);

@@ -21,6 +21,7 @@ struct OperandText {
   std::string text;      // "%r1", "0x80"
   std::string selector;  // ".h1" of "%r1.h1"
   bool negated = false;  // !%p1
+  bool minus = false;    // -%r1
   bool address = false;  // [%d1]
   char registerClass() const { return text[0] == '%' ? text[1] : 0; }
 };

@@ -128,6 +128,23 @@ Answer toPair(const Instruction& in, const Row& row) {
   return answer;
 }
 
+// Two integers, each clamped to a smaller type, and below them the low bits of a third source.
+Answer packIntegers(const Instruction& in, const Row& row) {
+  std::string_view type = in.mod(2);  // pack, sat, type
+  bool is_signed = type[0] == 's';
+  int bits = type == "u16" || type == "s16" ? 16 : type[1] - '0';
+  auto clamped = [&](size_t source) {
+    int64_t most = (int64_t{1} << (bits - (is_signed ? 1 : 0))) - 1;
+    return lowBits(static_cast<uint64_t>(std::clamp(signExtended(u(row, source), 32),
+                                                    is_signed ? -most - 1 : 0, most)),
+                   bits);
+  };
+  uint64_t pair = clamped(0) << bits | clamped(1);
+  Answer answer;
+  answer.destinations[0] = lowBits(pair | (bits < 16 ? u(row, 2) << (2 * bits) : 0), 32);
+  return answer;
+}
+
 // A float of 19 bits in a register of 32.
 Answer toTf32(const Instruction& in, const Row& row) {
   uint64_t a = u(row, 0), sign = a & kF32.sign(), magnitude = a & ~kF32.sign();
@@ -275,6 +292,7 @@ Answer move(const Instruction& in, const Row& row) {
 Oracle convertOracle(const Instruction& in) {
   if (in.name == "mov") return move;
   if (in.name != "cvt" || in.has("rs")) return nullptr;
+  if (in.has("pack")) return packIntegers;
   if (in.has("tf32")) return toTf32;
   if (in.has("ue8m0x2")) return toScales;
   if (smallOf(in) != nullptr)

@@ -114,6 +114,21 @@ Answer arithmetic(const Instruction& in, const Row& row) {
   });
 }
 
+// f32 with operands of 16 bits: all but the last one, which are exact as f32.
+Answer mixedArithmetic(const Instruction& in, const Row& row) {
+  const Number& half = *numberNamed(in.mod(-1));
+  uint64_t values[3] = {};
+  for (size_t s = 0; s < in.sources.size(); ++s) {
+    bool last = s + 1 == in.sources.size();
+    values[s] =
+        last ? lowBits(u(row, s), 32) : bitsOf(kF32, doubleOf(half, lowBits(u(row, s), 16)));
+  }
+  Answer answer;
+  answer.destinations[0] =
+      finished(in, kF32, rounded(kF32, kF32, values, operationOf(in), modeOf(in)), 0);
+  return answer;
+}
+
 // What the manual says of .approx and .full, in units of the last place.
 double unitsOf(const Instruction& in, const Number& n) {
   if (n.bytes == 8) return in.name == "rcp" || in.has("ftz") ? 0x1p32 : 2;  // 20 bits
@@ -258,7 +273,8 @@ Oracle floatOracle(const Instruction& in) {
   if (in.name == "abs" || in.name == "neg") return signOperation;
   if (in.name == "min" || in.name == "max") return minimumOrMaximum;
   if (operationOf(in) == nullptr) return nullptr;
-  return in.has("approx") || in.has("full") ? approximation : arithmetic;
+  if (in.has("approx") || in.has("full")) return approximation;
+  return in.mod(-2) == "f32" ? mixedArithmetic : arithmetic;
 }
 
 }  // namespace farwarp::ptx

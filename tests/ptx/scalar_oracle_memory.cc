@@ -202,7 +202,7 @@ void elect(const Instruction& in, std::span<const Row, 32>, std::span<Answer, 32
 }  // namespace
 
 Oracle memoryOracle(const Instruction& in) {
-  if (in.has("const") || in.has("async") || in.sources.empty()) return nullptr;
+  if (in.has("const") || in.has("async") || in.has("bulk") || in.sources.empty()) return nullptr;
   if (in.name == "ld") return load;
   if (in.name == "st") return store;
   if (in.name == "atom" || in.name == "red") return operationOf(in).empty() ? nullptr : atomic;

@@ -70,12 +70,14 @@ Answer shifted(const Instruction& in, const Row& row) {
 
 Answer multiplyAdd(const Instruction& in, const Row& row) {
   bool a_signed = in.mod(1) == "s32", b_signed = in.mod(2) == "s32";
-  Signed c = extended(u(row, 2), 32, a_signed || b_signed);
-  Signed v =
-      partOf(in, row, 0, a_signed) * partOf(in, row, 1, b_signed) + c + (in.has("po") ? 1 : 0);
+  bool minus_product = in.sources[0].minus != in.sources[1].minus, minus_c = in.sources[2].minus;
+  bool is_signed = a_signed || b_signed || minus_product || minus_c;
+  Signed product = partOf(in, row, 0, a_signed) * partOf(in, row, 1, b_signed);
+  Signed c = extended(u(row, 2), 32, is_signed);
+  Signed v = (minus_product ? -product : product) + (minus_c ? -c : c) + (in.has("po") ? 1 : 0);
   if (in.has("shr7")) v >>= 7;
   if (in.has("shr15")) v >>= 15;
-  return give(v);
+  return give(in.has("sat") ? clampTo(v, 32, is_signed) : v);
 }
 
 Answer set(const Instruction& in, const Row& row) {
