@@ -416,6 +416,9 @@ TEST(SparseMatrix, WhatDoesNotGoTogetherIsRefused) {
       "{%r0,%r1,%r2,%r3}, {%r0,%r1,%r2,%r3}, {%r0,%r1}, {%r0,%r1,%r2,%r3}, %r0, {0,0}, %r0, {0,0}",
       "mma.sync.aligned.m16n8k32.row.col.kind::f8f6f4.f32.f16.f16.f32 "
       "{%r0,%r1,%r2,%r3}, {%r0,%r1,%r2,%r3}, {%r0,%r1}, {%r0,%r1,%r2,%r3}",
+      "mma.sp.sync.aligned.m16n8k64.row.col.f32.f16.f16.f32 {%r0,%r1,%r2,%r3}, "
+      "{%r0,%r1,%r2,%r3,%r4,%r5,%r6,%r7}, {%r0,%r1,%r2,%r3,%r4,%r5,%r6,%r7}, {%r0,%r1,%r2,%r3}, "
+      "%r0, 0",
       "ldmatrix.sync.aligned.m16n16.x1.shared.b8 {%r0,%r1}, [%r2]",
       "ldmatrix.sync.aligned.m16n16.x4.trans.shared.b8 {%r0,%r1,%r2,%r3}, [%r2]",
       "stmatrix.sync.aligned.m16n8.x1.shared.b8 [%r2], {%r0}",

@@ -246,7 +246,7 @@ void takeSparseForm(FunctionDecoder& d, MatrixSite& site, Element element) {
   // Each four lanes have the bits of two rows.
   uint32_t registers = 2 * (site.k / chunk) * 4 / 32;
   bool two_rows = bits >= 16;
-  if (registers == 0 || registers > 4 || (!two_rows && registers < 2)) {
+  if (registers == 0 || registers > 4 || (two_rows ? registers > 2 : registers < 2)) {
     d.invalid("Sparse products do not have this shape.");
   }
   const Operand& selector = d.operand(5);
