@@ -163,9 +163,9 @@ TEST_F(Loopbacks, ErrorsOfTheDriverPassThrough) {
 
 TEST_F(Loopbacks, UnsupportedCallsSayWhoTheyAre) {
   EXPECT_EQ(client_.cuGraphicsMapResources_ptsz(0, nullptr, nullptr), CUDA_ERROR_NOT_SUPPORTED);
-  EXPECT_EQ(client_.cuMemAlloc(nullptr, 1), CUDA_ERROR_NOT_SUPPORTED);
-  EXPECT_EQ(state_.unsupported,
-            (std::vector{CallId::cuGraphicsMapResources_ptsz, CallId::cuMemAlloc}));
+  EXPECT_EQ(client_.cuGraphicsUnregisterResource(nullptr), CUDA_ERROR_NOT_SUPPORTED);
+  EXPECT_EQ(state_.unsupported, (std::vector{CallId::cuGraphicsMapResources_ptsz,
+                                             CallId::cuGraphicsUnregisterResource}));
   EXPECT_EQ(state_.records, 0u);
 }
 

@@ -90,7 +90,7 @@ TEST_F(DeviceTest, ErrorsHaveNamesAndSentences) {
   const char* text = nullptr;
   EXPECT_OK(cuGetErrorString(CUDA_ERROR_OUT_OF_MEMORY, &text));
   EXPECT_STREQ(text, "out of memory");
-  EXPECT_CUDA(cuGetErrorString(static_cast<CUresult>(12345), &text), CUDA_ERROR_INVALID_VALUE);
+  EXPECT_CUDA(cuGetErrorString(static_cast<CUresult>(1000), &text), CUDA_ERROR_INVALID_VALUE);
   EXPECT_EQ(text, nullptr);
   EXPECT_OK(cuGetErrorName(CUDA_ERROR_OUT_OF_MEMORY, &text));
   EXPECT_STREQ(text, "CUDA_ERROR_OUT_OF_MEMORY");
