@@ -201,8 +201,9 @@ CUresult readCubin(std::span<const std::byte> bytes, ModuleImage& out, std::stri
   if (size == 0) return refuse(why, "The image is an ELF file, but not a sound cubin.");
   out.form = ImageForm::cubin;
   out.bytes = bytes.first(size);
-  if (const auto parts = linkedParts(out.bytes); !parts.empty()) {
-    return readLinked(parts, out, why);
+  if (const LinkedParts linked = linkedParts(out.bytes); !linked.parts.empty()) {
+    out.registers_max = linked.registers_max;
+    return readLinked(linked.parts, out, why);
   }
   ImageEntry entry;
   entry.kind = ImageKind::cubin;

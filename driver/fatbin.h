@@ -51,6 +51,8 @@ struct ModuleImage {
   // What a device that runs PTX links: the relocatable fatbins behind a version 2 wrapper (nvcc
   // -rdc=true), or the parts of a linked image (driver/linked_image.h); else empty.
   std::vector<std::vector<ImageEntry>> relocatable;
+  // Of a linked image: registers per thread that its kernels may use; 0 for no limit.
+  uint32_t registers_max = 0;
 };
 
 // Reads an image in the program's memory, of unknown size. `why` (may be null) gets a sentence on

@@ -24,8 +24,8 @@ CUresult primaryContextOf(CUcontext* context, CUdevice device) {
   return g_front->primaryContext(context, device);
 }
 
-// Runtimes from 13.1 on call this once, without arguments, as the last step of their initialisation,
-// and fail with what it returns. What NVIDIA's driver does there is not known.
+// Runtimes from 13.1 on call this once, without arguments, as the last step of their
+// initialisation, and fail with what it returns. What NVIDIA's driver does there is not known.
 CUresult runtimeInitialised() {
   return CUDA_SUCCESS;
 }
@@ -147,6 +147,7 @@ struct Tables {
   Table<3> integrity;
   Table<96> tools_context;
   Table<16> tools_module;
+  Table<1> profiler;
   Tables();
 };
 Tables* g_tables = nullptr;
@@ -212,6 +213,10 @@ const KnownTable kKnownTables[] = {
      [] { return static_cast<const void*>(&g_tables->tools_context); }},
     {"\x6e\x16\x3f\xbe\xb9\x58\x44\x4d\x83\x5c\xe1\x82\xaf\xf1\x99\x1e",
      [] { return static_cast<const void*>(&g_tables->tools_module); }},
+    // CUPTI 13.5 tells its version and the time when this table is there, and JAX asks for the
+    // version before it uses a device. There is nothing in it: what else CUPTI does, it refuses.
+    {"\x7c\xb6\x3f\x9b\x9c\xa4\x8e\x42\xa4\x84\xbe\xb6\x6e\x6a\xed\x7f",
+     [] { return static_cast<const void*>(&g_tables->profiler); }},
 };
 
 }  // namespace

@@ -32,7 +32,8 @@ void put(std::vector<std::byte>& out, size_t at, const void* from, size_t bytes)
 
 }  // namespace
 
-std::vector<std::byte> packLinked(std::span<const std::vector<std::byte>> parts, uint32_t sm) {
+std::vector<std::byte> packLinked(std::span<const std::vector<std::byte>> parts, uint32_t sm,
+                                  uint32_t registers_max) {
   const size_t count = std::min(parts.size(), kLinkedPartsMax);
   const size_t names_at = sizeof(Elf64_Ehdr);
   size_t at = roomFor(names_at + kNames.size());
@@ -49,6 +50,7 @@ std::vector<std::byte> packLinked(std::span<const std::vector<std::byte>> parts,
     section.sh_offset = at;
     section.sh_size = parts[i].size();
     section.sh_addralign = kPartAlign;
+    section.sh_info = registers_max;
     at += roomFor(parts[i].size());
   }
   Elf64_Ehdr header{};
@@ -78,12 +80,12 @@ std::vector<std::byte> packLinked(std::span<const std::vector<std::byte>> parts,
   return out;
 }
 
-std::vector<std::span<const std::byte>> linkedParts(std::span<const std::byte> elf) {
-  std::vector<std::span<const std::byte>> parts;
+LinkedParts linkedParts(std::span<const std::byte> elf) {
+  LinkedParts found;
   Elf64_Ehdr header;
-  if (elf.size() < sizeof header) return parts;
+  if (elf.size() < sizeof header) return found;
   std::memcpy(&header, elf.data(), sizeof header);
-  for (unsigned i = 0; i < header.e_shnum && parts.size() < kLinkedPartsMax; ++i) {
+  for (unsigned i = 0; i < header.e_shnum && found.parts.size() < kLinkedPartsMax; ++i) {
     const uint64_t at = header.e_shoff + i * sizeof(Elf64_Shdr);
     if (at > elf.size() || elf.size() - at < sizeof(Elf64_Shdr)) break;
     Elf64_Shdr section;
@@ -92,9 +94,10 @@ std::vector<std::span<const std::byte>> linkedParts(std::span<const std::byte> e
         section.sh_size > elf.size() - section.sh_offset) {
       continue;
     }
-    parts.push_back(elf.subspan(section.sh_offset, section.sh_size));
+    found.parts.push_back(elf.subspan(section.sh_offset, section.sh_size));
+    found.registers_max = section.sh_info;  // the same in all of them
   }
-  return parts;
+  return found;
 }
 
 }  // namespace farwarp

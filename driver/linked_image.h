@@ -14,12 +14,17 @@ namespace farwarp {
 inline constexpr size_t kLinkedPartsMax = 4096;
 
 // `parts` are images that readImage knows, fatbins or PTX texts, at most kLinkedPartsMax. `sm`: the
-// architecture that they are for, 10 * major + minor.
+// architecture that they are for, 10 * major + minor. `registers_max`: registers per thread that
+// their kernels may use; 0 for no limit.
 [[nodiscard]] std::vector<std::byte> packLinked(std::span<const std::vector<std::byte>> parts,
-                                                uint32_t sm);
+                                                uint32_t sm, uint32_t registers_max = 0);
 
-// The parts of such an image, which point into it. Empty when `elf` is none. The headers and the
-// section table of `elf` must have been checked to be inside of it.
-[[nodiscard]] std::vector<std::span<const std::byte>> linkedParts(std::span<const std::byte> elf);
+struct LinkedParts {
+  std::vector<std::span<const std::byte>> parts;  // they point into the image
+  uint32_t registers_max = 0;
+};
+// What is in such an image. No parts when `elf` is none. The headers and the section table of `elf`
+// must have been checked to be inside of it.
+[[nodiscard]] LinkedParts linkedParts(std::span<const std::byte> elf);
 
 }  // namespace farwarp

@@ -21,7 +21,7 @@ std::vector<std::byte> packParts(const ModuleImage& image, const ImageTarget& ta
     if (entry != nullptr) parts.push_back(packEntry(*entry));
   }
   if (parts.empty()) return {};
-  return packLinked(parts, target.sm);
+  return packLinked(parts, target.sm, image.registers_max);
 }
 
 // Asks whether gpud has the bytes already; then they are the transfer.

@@ -38,6 +38,10 @@ class PythonBuild(Build):
         # CuPy and Numba compile either to PTX or to machine code; these ask for PTX.
         self.settings = {"CUPY_COMPILE_WITH_PTX": "1", "CUPY_CACHE_DIR": f"{apps}/{name}-cache",
                          "PYTHONDONTWRITEBYTECODE": "1", "PYTHONNOUSERSITE": "1",
+                         # XLA runs the ptxas of this toolkit. Its tuning tries kernels out by time.
+                         "CUDA_ROOT": f"{self.folder}/lib/cpu-toolkit",
+                         "XLA_FLAGS": "--xla_gpu_enable_libnvjitlink=false --xla_gpu_autotune_level=0",
+                         "XLA_PYTHON_CLIENT_PREALLOCATE": "false", "JAX_PLATFORMS": "cuda",
                          "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self.device = NUMBA_DEVICE if program.startswith("numba") else DEVICE
 

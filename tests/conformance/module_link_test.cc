@@ -184,6 +184,45 @@ TEST_F(ModuleLinkTest, TheImageIsTheStatesAndLoadsInEveryWay) {
   EXPECT_OK(cuLibraryUnload(library));
 }
 
+// A kernel that has 60 numbers at once.
+std::string manyRegisters() {
+  std::string text =
+      ".version 8.0\n.target sm_75\n.address_size 64\n"
+      ".visible .entry many(.param .u64 out) {\n"
+      ".reg .u64 %p; .reg .u32 %v<60>;\nld.param.u64 %p, [out];\n";
+  for (int i = 0; i < 60; ++i) {
+    const std::string number = std::to_string(i);
+    text += "ld.volatile.global.u32 %v" + number + ", [%p+" + std::to_string(4 * i) + "];\n";
+  }
+  for (int i = 59; i >= 0; --i) {
+    text += "st.volatile.global.u32 [%p], %v" + std::to_string(i) + ";\n";
+  }
+  return text + "ret;\n}\n";
+}
+
+TEST_F(ModuleLinkTest, KernelsKeepToTheRegistersThatTheyMayUse) {
+  const std::string text = manyRegisters();
+  CUjit_option option = CU_JIT_MAX_REGISTERS;
+  void* most = reinterpret_cast<void*>(uintptr_t{32});
+  const auto registersOf = [&](const void* image, unsigned options) {
+    CUmodule module = nullptr;
+    CUfunction function = nullptr;
+    int registers = 0;
+    EXPECT_OK(cuModuleLoadDataEx(&module, image, options, &option, &most));
+    EXPECT_OK(cuModuleGetFunction(&function, module, "many"));
+    EXPECT_OK(cuFuncGetAttribute(&registers, CU_FUNC_ATTRIBUTE_NUM_REGS, function));
+    EXPECT_OK(cuModuleUnload(module));
+    return registers;
+  };
+  EXPECT_GT(registersOf(text.c_str(), 0), 60);
+  EXPECT_LE(registersOf(text.c_str(), 1), 32);
+  ASSERT_OK(cuLinkCreate_v2(1, &option, &most, &state_));
+  EXPECT_OK(add(CU_JIT_INPUT_PTX, text));
+  const std::string linked = complete();
+  end();
+  EXPECT_LE(registersOf(linked.data(), 0), 32);
+}
+
 TEST_F(ModuleLinkTest, EveryKindOfInput) {
   const std::string fatbin = fatbinOf(kDefinitions);
   const std::string object = objectOf(fatbin);

@@ -60,6 +60,7 @@ constexpr char kChecks[] = "263e8860-7cd2-6143-92f6-bbd5006dfa7e";
 constexpr char kIntegrity[] = "d4082055-bde6-704b-8d34-ba123c66e1f2";
 constexpr char kToolsContext[] = "21318c60-9714-3248-8ca6-41ff7324c8f2";
 constexpr char kToolsModule[] = "6e163fbe-b958-444d-835c-e182aff1991e";
+constexpr char kProfiler[] = "7cb63f9b-9ca4-8e42-a484-beb66e6aed7f";
 
 TEST(HiddenTables, HaveTheSizesThatRuntimesAccept) {
   EXPECT_EQ(bytesOf(table(kInterface)), 13 * 8u);
@@ -69,6 +70,7 @@ TEST(HiddenTables, HaveTheSizesThatRuntimesAccept) {
   EXPECT_EQ(bytesOf(table(kIntegrity)), 3 * 8u);
   EXPECT_GE(bytesOf(table(kToolsContext)), 52 * 8u);
   EXPECT_GE(bytesOf(table(kToolsModule)), 8 * 8u);
+  EXPECT_EQ(bytesOf(table(kProfiler)), 8u);  // nothing but its size
   EXPECT_EQ(table(kStorage)[3], nullptr);
 }
 

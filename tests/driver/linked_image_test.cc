@@ -33,7 +33,7 @@ std::string textOf(const std::vector<ImageEntry>& entries) {
 TEST(LinkedImage, IsReadAsItWasPacked) {
   const std::vector<Bytes> parts = {textPart("one"), textPart("two, which is longer"),
                                     textPart("")};
-  const Bytes packed = packLinked(parts, 90);
+  const Bytes packed = packLinked(parts, 90, 38);
   for (const bool sized : {true, false}) {
     ModuleImage image;
     std::string why;
@@ -42,6 +42,7 @@ TEST(LinkedImage, IsReadAsItWasPacked) {
     ASSERT_EQ(read, CUDA_SUCCESS) << why;
     EXPECT_EQ(image.form, ImageForm::linked);
     EXPECT_EQ(image.bytes.size(), packed.size());
+    EXPECT_EQ(image.registers_max, 38u);
     EXPECT_TRUE(image.entries.empty());
     ASSERT_EQ(image.relocatable.size(), parts.size());
     for (size_t i = 0; i < parts.size(); ++i) {

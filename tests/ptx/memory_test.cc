@@ -64,6 +64,22 @@ TEST(Memory, DynamicSharedMemoryFollowsTheStatic) {
   EXPECT_EQ(out[1], 16u);
 }
 
+// Threads of many sizes of block, whose storage lies anywhere: each tells where its array is.
+TEST(Memory, SharedArraysAreAlignedAsTheySay) {
+  TestDevice device;
+  TestModule module(device, header() + R"(
+  .visible .entry k(.param .u64 p) { .reg .u64 %a, %s; .reg .u32 %r<2>; .shared .align 4 .b8 first[4];
+    .shared .align 1024 .b8 tile[64];
+    mov.u32 %r0, %ctaid.x; mul.wide.u32 %a, %r0, 8; ld.param.u64 %s, [p]; add.u64 %a, %a, %s;
+    mov.u64 %s, tile; cvta.shared.u64 %s, %s; st.global.u64 [%a], %s; ret; })");
+  auto* out = device.allocateArray<uint64_t>(8);
+  for (uint32_t threads = 1; threads <= 256; threads += 15) {
+    std::fill_n(out, 8, 1);
+    ASSERT_EQ(module.launch("k", {8}, {threads}, 0, out).status, LaunchStatus::ok);
+    for (int block = 0; block < 8; ++block) EXPECT_EQ(out[block] % 1024, 0u) << out[block];
+  }
+}
+
 TEST(Memory, ParametersOfAnyLayoutAndTheirAddresses) {
   TestDevice device;
   TestModule module(device, header() + R"(

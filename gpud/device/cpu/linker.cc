@@ -22,7 +22,7 @@ std::vector<std::byte> imageOf(const std::string& ptx) {
 CUresult Linker::fail(CUresult result, const std::string& why) {
   errors_ += why;
   if (!errors_.empty() && errors_.back() != '\n') errors_ += '\n';
-  logs_.write("", errors_);
+  jit_.write("", errors_);
   driver_.explain(why);
   return result;
 }
@@ -60,7 +60,7 @@ CUresult Linker::add(CUjitInputType type, std::span<const std::byte> data, std::
   for (size_t i = 0; i < texts.size() && result == CUDA_SUCCESS; ++i) {
     result = define(std::move(texts[i]));
   }
-  if (result == CUDA_SUCCESS) logs_.write("", errors_);
+  if (result == CUDA_SUCCESS) jit_.write("", errors_);
   return result;
 }
 
@@ -216,9 +216,9 @@ CUresult Linker::complete(void** image, size_t* bytes) {
     if (CUresult r = compile(); r != CUDA_SUCCESS) return r;
     std::vector<std::vector<std::byte>> parts;
     for (const Text& text : texts_) parts.push_back(imageOf(text.ptx));
-    image_ = packLinked(parts, driver_.device(0)->architecture());
+    image_ = packLinked(parts, driver_.device(0)->architecture(), jit_.registersMax());
   }
-  logs_.write("", errors_);
+  jit_.write("", errors_);
   *image = image_.data();
   if (bytes != nullptr) *bytes = image_.size();
   return CUDA_SUCCESS;

@@ -21,8 +21,8 @@ class Linker {
  public:
   static constexpr size_t kInputBytesMax = size_t{1} << 30;  // of all inputs, unpacked
 
-  // `logs` are written with every call; their buffers are the program's.
-  Linker(Driver& driver, JitLogs logs) : driver_(driver), logs_(logs) {}
+  // The logs of `jit` are written with every call; their buffers are the program's.
+  Linker(Driver& driver, JitOptions jit) : driver_(driver), jit_(jit) {}
   Linker(const Linker&) = delete;
   Linker& operator=(const Linker&) = delete;
 
@@ -61,12 +61,12 @@ class Linker {
 
   Driver& driver_;
   std::mutex mutex_;  // guards the rest
-  JitLogs logs_;
+  JitOptions jit_;
   std::string errors_;  // all that was said
   size_t input_bytes_ = 0;
   std::vector<Text> texts_;
   std::vector<Member> members_;
-  bool has_runtime_ = false;  // the device runtime is among the members
+  bool has_runtime_ = false;                         // the device runtime is among the members
   std::unordered_map<std::string, size_t> defined_;  // strong symbols, by the text that has them
   std::vector<std::byte> image_;
 };

@@ -100,11 +100,14 @@ uint64_t product(const uint32_t dims[3]) {
   return uint64_t{dims[0]} * dims[1] * dims[2];
 }
 
+// ptxas makes no kernel with fewer, whatever it is told.
+constexpr uint32_t kRegistersLeast = 16;
+
 // Threads of one block for which the registers suffice, or fewer if the kernel says so.
-uint32_t threadsMax(const ptx::KernelInfo& kernel, const DeviceLimits& limits) {
+uint32_t threadsMax(const ptx::KernelInfo& kernel, uint32_t registers, const DeviceLimits& limits) {
   uint64_t threads = limits.threads_per_block_max;
-  if (kernel.registers != 0) {
-    const uint64_t per_warp = (uint64_t{kernel.registers} * 32 + 255) / 256 * 256;
+  if (registers != 0) {
+    const uint64_t per_warp = (uint64_t{registers} * 32 + 255) / 256 * 256;
     threads = std::min<uint64_t>(threads, limits.registers_per_block / per_warp * 32);
   }
   for (const uint32_t* dims : {kernel.max_threads, kernel.required_threads}) {
@@ -117,8 +120,13 @@ uint32_t threadsMax(const ptx::KernelInfo& kernel, const DeviceLimits& limits) {
 }  // namespace
 
 Function::Function(Driver& driver, const ptx::Kernel& kernel, std::weak_ptr<Library> library,
-                   std::weak_ptr<Module> module)
-    : kernel_(kernel), library_(std::move(library)), module_(std::move(module)) {
+                   std::weak_ptr<Module> module, uint32_t registers_max)
+    : kernel_(kernel),
+      library_(std::move(library)),
+      module_(std::move(module)),
+      registers_(registers_max == 0 ? kernel.info().registers
+                                    : std::min(kernel.info().registers,
+                                               std::max(registers_max, kRegistersLeast))) {
   const ptx::KernelInfo& info = kernel.info();
   for (int device = 0; device < driver.devices(); ++device) {
     const uint32_t plain = driver.device(device)->limits().shared_per_block;
@@ -146,7 +154,7 @@ CUresult Function::attribute(const Device& device, CUfunction_attribute which, i
   const FunctionSettings& settings = settings_[device.ordinal()];
   switch (which) {
     case CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK:
-      *value = static_cast<int>(threadsMax(kernel, device.limits()));
+      *value = static_cast<int>(threadsMax(kernel, registers_, device.limits()));
       break;
     case CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES:
       *value = kernel.static_shared_bytes;
@@ -158,7 +166,7 @@ CUresult Function::attribute(const Device& device, CUfunction_attribute which, i
       *value = kernel.local_bytes;
       break;
     case CU_FUNC_ATTRIBUTE_NUM_REGS:
-      *value = kernel.registers;
+      *value = registers_;
       break;
     // Kernels compiled for several architectures are told apart by this: CUB does so.
     case CU_FUNC_ATTRIBUTE_PTX_VERSION:
@@ -244,10 +252,10 @@ CUresult Function::setAttribute(const Device& device, CUfunction_attribute which
 FunctionLimits Function::limits(const Device& device) const {
   const FunctionSettings& settings = settings_[device.ordinal()];
   FunctionLimits limits{
-      .threads_per_block_max = threadsMax(info(), device.limits()),
+      .threads_per_block_max = threadsMax(info(), registers_, device.limits()),
       .shared_static = info().static_shared_bytes,
       .shared_dynamic_max = static_cast<uint32_t>(settings.shared_dynamic_max.load()),
-      .registers = info().registers,
+      .registers = registers_,
       .cluster_size_must_be_set = settings.cluster_must_be_set != 0,
       .nonportable_cluster_allowed = settings.nonportable_cluster != 0};
   for (int axis = 0; axis < 3; ++axis) {
@@ -262,9 +270,9 @@ FunctionLimits Function::limits(const Device& device) const {
 
 void FunctionSet::fill(Driver& driver, const ptx::Program& program,
                        const std::shared_ptr<Library>& library,
-                       const std::shared_ptr<Module>& module) {
+                       const std::shared_ptr<Module>& module, uint32_t registers_max) {
   for (const ptx::Kernel& kernel : program.kernels()) {
-    auto function = std::make_shared<Function>(driver, kernel, library, module);
+    auto function = std::make_shared<Function>(driver, kernel, library, module, registers_max);
     const uintptr_t handle = driver.functions().insert(function);
     function->setHandle(handle);
     handles_.push_back(function->handle());

@@ -138,8 +138,9 @@ class Module;
 // A kernel of a library (in any context) or a function of a module (in its context).
 class Function {
  public:
+  // `registers_max`: registers per thread that the program was told to use at most; 0 for no limit.
   Function(Driver& driver, const ptx::Kernel& kernel, std::weak_ptr<Library> library,
-           std::weak_ptr<Module> module);
+           std::weak_ptr<Module> module, uint32_t registers_max);
 
   const ptx::KernelInfo& info() const { return kernel_.info(); }
   const ptx::Kernel& kernel() const { return kernel_; }
@@ -158,6 +159,7 @@ class Function {
   const ptx::Kernel& kernel_;
   const std::weak_ptr<Library> library_;
   const std::weak_ptr<Module> module_;
+  const uint32_t registers_;  // that it is said to use per thread
   CUfunction handle_ = nullptr;
   std::array<FunctionSettings, kDevicesMax> settings_;
 };
@@ -166,7 +168,7 @@ class Function {
 class FunctionSet {
  public:
   void fill(Driver& driver, const ptx::Program& program, const std::shared_ptr<Library>& library,
-            const std::shared_ptr<Module>& module);
+            const std::shared_ptr<Module>& module, uint32_t registers_max);
   void forget(Driver& driver);
   CUfunction find(std::string_view name) const;  // null when there is none
   const std::vector<CUfunction>& handles() const { return handles_; }

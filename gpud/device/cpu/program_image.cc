@@ -53,10 +53,10 @@ CUresult addPtx(Driver& driver, const std::vector<ImageEntry>& entries,
 
 struct Loader {
   Driver& driver;
-  JitLogs& logs;
+  JitOptions& jit;
 
   CUresult fail(CUresult error, const std::string& why) {
-    logs.write("", why);
+    jit.write("", why);
     driver.explain(why);
     return error;
   }
@@ -72,17 +72,21 @@ struct Loader {
     if (program == nullptr) {
       return fail(CUDA_ERROR_INVALID_PTX, "The PTX did not compile. " + log.text);
     }
-    logs.write(log.text, "");
+    jit.limitRegisters(image.registers_max);
+    jit.write(log.text, "");
     return CUDA_SUCCESS;
   }
 };
 
 }  // namespace
 
-JitLogs::JitLogs(unsigned count, CUjit_option* options, void** values) {
+JitOptions::JitOptions(unsigned count, CUjit_option* options, void** values) {
   if (options == nullptr || values == nullptr) return;
   for (unsigned i = 0; i < count; ++i) {
     switch (options[i]) {
+      case CU_JIT_MAX_REGISTERS:
+        limitRegisters(static_cast<uint32_t>(reinterpret_cast<uintptr_t>(values[i])));
+        break;
       case CU_JIT_INFO_LOG_BUFFER:
         info_.text = static_cast<char*>(values[i]);
         break;
@@ -107,7 +111,11 @@ JitLogs::JitLogs(unsigned count, CUjit_option* options, void** values) {
   }
 }
 
-void JitLogs::fill(Buffer& buffer, const std::string& text) {
+void JitOptions::limitRegisters(uint32_t most) {
+  if (most != 0 && (registers_max_ == 0 || most < registers_max_)) registers_max_ = most;
+}
+
+void JitOptions::fill(Buffer& buffer, const std::string& text) {
   size_t length = 0;
   if (buffer.text != nullptr && buffer.bytes != 0) {
     length = std::min(text.size(), buffer.bytes - 1);
@@ -117,7 +125,7 @@ void JitLogs::fill(Buffer& buffer, const std::string& text) {
   if (buffer.bytes_value != nullptr) *buffer.bytes_value = reinterpret_cast<void*>(length);
 }
 
-void JitLogs::write(const std::string& info, const std::string& error) {
+void JitOptions::write(const std::string& info, const std::string& error) {
   fill(info_, info);
   fill(error_, error);
 }
@@ -133,23 +141,23 @@ CUresult unpackPtx(Driver& driver, const ModuleImage& image, std::vector<std::st
   return CUDA_ERROR_NO_BINARY_FOR_GPU;
 }
 
-CUresult loadProgram(Driver& driver, const void* image, JitLogs& logs,
+CUresult loadProgram(Driver& driver, const void* image, JitOptions& jit,
                      std::shared_ptr<const ptx::Program>& program) {
-  Loader loader{driver, logs};
+  Loader loader{driver, jit};
   ModuleImage read;
   std::string why;
   if (CUresult r = readImage(image, read, &why); r != CUDA_SUCCESS) return loader.fail(r, why);
   return loader.load(read, program);
 }
 
-CUresult loadProgramFile(Driver& driver, const char* path, JitLogs& logs,
+CUresult loadProgramFile(Driver& driver, const char* path, JitOptions& jit,
                          std::shared_ptr<const ptx::Program>& program) {
   if (path == nullptr) return CUDA_ERROR_INVALID_VALUE;
   std::ifstream file(path, std::ios::binary);
   if (!file.is_open()) return CUDA_ERROR_FILE_NOT_FOUND;
   const std::string content{std::istreambuf_iterator<char>(file), {}};
   if (file.bad()) return CUDA_ERROR_FILE_NOT_FOUND;
-  Loader loader{driver, logs};
+  Loader loader{driver, jit};
   ModuleImage read;
   std::string why;
   const auto* bytes = reinterpret_cast<const std::byte*>(content.data());

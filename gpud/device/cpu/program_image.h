@@ -15,16 +15,20 @@ namespace farwarp::cpu {
 
 class Driver;
 
-// The JIT options that the CPU device heeds: the buffers for logs. The others tune a code generator
-// that is not there.
-class JitLogs {
+// The JIT options that the CPU device heeds: the buffers for logs, and the registers that a kernel
+// may use. The others tune a code generator that is not there.
+class JitOptions {
  public:
-  JitLogs() = default;
+  JitOptions() = default;
   // Arrays as cuModuleLoadDataEx and cuLibraryLoadData take them; either may be null when `count`
   // is 0.
-  JitLogs(unsigned count, CUjit_option* options, void** values);
+  JitOptions(unsigned count, CUjit_option* options, void** values);
   // Writes the logs into the program's buffers and their lengths into the option values.
   void write(const std::string& info, const std::string& error);
+  // Registers per thread that kernels may use; 0 when there is no limit.
+  uint32_t registersMax() const { return registers_max_; }
+  // Makes that at most `most`, if that is not 0.
+  void limitRegisters(uint32_t most);
 
  private:
   struct Buffer {
@@ -34,6 +38,7 @@ class JitLogs {
   };
   static void fill(Buffer& buffer, const std::string& text);
   Buffer info_, error_;
+  uint32_t registers_max_ = 0;
 };
 
 // Unpacks the PTX of `image` that the driver's devices run, one text for each part that is to be
@@ -43,12 +48,13 @@ class JitLogs {
                                  std::vector<std::string>& texts, std::string& why);
 
 // Finds the PTX for the driver's devices in `image` (memory of the program, of unknown size) and
-// compiles it. CUDA_ERROR_NO_BINARY_FOR_GPU when there is none, CUDA_ERROR_UNSUPPORTED_PTX_VERSION
-// when it is of a newer major version, CUDA_ERROR_INVALID_PTX when it does not compile.
-[[nodiscard]] CUresult loadProgram(Driver& driver, const void* image, JitLogs& logs,
+// compiles it. `jit` learns the limit of registers that a link left in the image.
+// CUDA_ERROR_NO_BINARY_FOR_GPU when there is none, CUDA_ERROR_UNSUPPORTED_PTX_VERSION when it is of
+// a newer major version, CUDA_ERROR_INVALID_PTX when it does not compile.
+[[nodiscard]] CUresult loadProgram(Driver& driver, const void* image, JitOptions& jit,
                                    std::shared_ptr<const ptx::Program>& program);
 // The same from a file. CUDA_ERROR_FILE_NOT_FOUND when it cannot be read.
-[[nodiscard]] CUresult loadProgramFile(Driver& driver, const char* path, JitLogs& logs,
+[[nodiscard]] CUresult loadProgramFile(Driver& driver, const char* path, JitOptions& jit,
                                        std::shared_ptr<const ptx::Program>& program);
 
 }  // namespace farwarp::cpu

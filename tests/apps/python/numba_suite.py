@@ -1,24 +1,34 @@
-"""A part of numba-cuda's own tests, which come with its package: one line for each test."""
+"""Parts of numba-cuda's own tests, which come with its package: one line for each test.
+
+    numba_suite.py PART | MODULE...
+"""
 
 import importlib
 import os
 import sys
 import unittest
 
-# Not here: tests that want more packages, a compiler, several GPUs or processes, or that look at machine code;
-# and test_cuda_memory, one of whose tests registers memory of the heap, which gpud has to refuse when the worker has
-# something of its own at that address.
-MODULES = """
+# Not here: tests that want more packages, a compiler, several GPUs or processes, or that look at machine code.
+PARTS = {
+    "driver": """
     cudadrv.test_array_attr cudadrv.test_context_stack cudadrv.test_cuda_array_slicing
-    cudadrv.test_events cudadrv.test_host_alloc cudadrv.test_managed_alloc
-    cudadrv.test_pinned cudadrv.test_streams
+    cudadrv.test_cuda_auto_context cudadrv.test_cuda_devicerecord cudadrv.test_cuda_ndarray
+    cudadrv.test_deallocations cudadrv.test_detect cudadrv.test_emm_plugins cudadrv.test_events
+    cudadrv.test_host_alloc cudadrv.test_init cudadrv.test_inline_ptx cudadrv.test_is_fp16
+    cudadrv.test_linkable_code cudadrv.test_linker cudadrv.test_managed_alloc
+    cudadrv.test_module_callbacks cudadrv.test_nvrtc cudadrv.test_nvvm_driver cudadrv.test_pinned
+    cudadrv.test_profiler cudadrv.test_reset_device cudadrv.test_runtime cudadrv.test_select_device
+    cudadrv.test_streams
+    """,
+    "kernels": """
     cudapy.test_boolean cudapy.test_complex_kernel cudapy.test_constmem
     cudapy.test_enums cudapy.test_exception
     cudapy.test_forall cudapy.test_idiv cudapy.test_laplace cudapy.test_localmem
     cudapy.test_matmul cudapy.test_montecarlo cudapy.test_powi cudapy.test_random
     cudapy.test_record_dtype cudapy.test_reduction cudapy.test_sm cudapy.test_sync cudapy.test_transpose
     cudapy.test_vectorize cudapy.test_warp_ops
-""".split()
+    """,
+}
 
 
 class Lines(unittest.TestResult):
@@ -73,8 +83,8 @@ def main():
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     from numba import cuda
     package = importlib.import_module("numba.cuda.tests").__name__ if cuda else ""
-    wanted = sys.argv[1:] or MODULES
-    for name in wanted:
+    part = PARTS.get(sys.argv[1])
+    for name in part.split() if part else sys.argv[1:]:
         module = importlib.import_module(f"{package}.{name}")
         unittest.defaultTestLoader.loadTestsFromModule(module).run(Lines(out))
 

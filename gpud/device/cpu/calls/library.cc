@@ -32,13 +32,14 @@ CUresult checkOptions(const CUlibraryOption* options, unsigned count, bool from_
   return CUDA_SUCCESS;
 }
 
-CUresult place(const std::shared_ptr<const ptx::Program>& program, CUlibrary* out) {
+CUresult place(const std::shared_ptr<const ptx::Program>& program, uint32_t registers_max,
+               CUlibrary* out) {
   Driver& driver = Driver::get();
   auto library = std::make_shared<Library>(program);
   const uintptr_t handle = driver.libraries().insert(library);
   if (handle == 0) return CUDA_ERROR_OUT_OF_MEMORY;
   library->handle = reinterpret_cast<CUlibrary>(handle);
-  library->kernels.fill(driver, *program, library, nullptr);
+  library->kernels.fill(driver, *program, library, nullptr, registers_max);
   *out = library->handle;
   return CUDA_SUCCESS;
 }
@@ -55,10 +56,10 @@ CUresult cuLibraryLoadData(CUlibrary* out, const void* code, CUjit_option* jit_o
   if (CUresult r = enter(); r != CUDA_SUCCESS) return r;
   if (out == nullptr || code == nullptr) return CUDA_ERROR_INVALID_VALUE;
   if (CUresult r = checkOptions(options, count, false); r != CUDA_SUCCESS) return r;
-  JitLogs logs(jit_count, jit_options, jit_values);
+  JitOptions jit(jit_count, jit_options, jit_values);
   std::shared_ptr<const ptx::Program> program;
-  CUresult r = loadProgram(Driver::get(), code, logs, program);
-  return r == CUDA_SUCCESS ? place(program, out) : r;
+  CUresult r = loadProgram(Driver::get(), code, jit, program);
+  return r == CUDA_SUCCESS ? place(program, jit.registersMax(), out) : r;
 }
 
 CUresult cuLibraryLoadFromFile(CUlibrary* out, const char* path, CUjit_option* jit_options,
@@ -67,10 +68,10 @@ CUresult cuLibraryLoadFromFile(CUlibrary* out, const char* path, CUjit_option* j
   if (CUresult r = enter(); r != CUDA_SUCCESS) return r;
   if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
   if (CUresult r = checkOptions(options, count, true); r != CUDA_SUCCESS) return r;
-  JitLogs logs(jit_count, jit_options, jit_values);
+  JitOptions jit(jit_count, jit_options, jit_values);
   std::shared_ptr<const ptx::Program> program;
-  CUresult r = loadProgramFile(Driver::get(), path, logs, program);
-  return r == CUDA_SUCCESS ? place(program, out) : r;
+  CUresult r = loadProgramFile(Driver::get(), path, jit, program);
+  return r == CUDA_SUCCESS ? place(program, jit.registersMax(), out) : r;
 }
 
 CUresult cuLibraryUnload(CUlibrary handle) {

@@ -8,7 +8,8 @@ namespace {
 
 // Puts a compiled program into the context as a module.
 CUresult place(const std::shared_ptr<Context>& context,
-               const std::shared_ptr<const ptx::Program>& program, CUmodule* out) {
+               const std::shared_ptr<const ptx::Program>& program, uint32_t registers_max,
+               CUmodule* out) {
   auto instance =
       Instance::create(program, *context, ManagedVariables::create(context->driver(), *program));
   if (instance == nullptr) return CUDA_ERROR_OUT_OF_MEMORY;
@@ -16,7 +17,7 @@ CUresult place(const std::shared_ptr<Context>& context,
   const uintptr_t handle = context->driver().modules().insert(module);
   if (handle == 0) return CUDA_ERROR_OUT_OF_MEMORY;
   module->handle = reinterpret_cast<CUmodule>(handle);
-  module->functions.fill(context->driver(), *program, nullptr, module);
+  module->functions.fill(context->driver(), *program, nullptr, module, registers_max);
   *out = module->handle;
   return CUDA_SUCCESS;
 }
@@ -52,10 +53,10 @@ CUresult cuModuleLoadDataEx(CUmodule* out, const void* image, unsigned int count
       (count != 0 && (options == nullptr || values == nullptr))) {
     return CUDA_ERROR_INVALID_VALUE;
   }
-  JitLogs logs(count, options, values);
+  JitOptions jit(count, options, values);
   std::shared_ptr<const ptx::Program> program;
-  CUresult r = loadProgram(context->driver(), image, logs, program);
-  return r == CUDA_SUCCESS ? place(context, program, out) : r;
+  CUresult r = loadProgram(context->driver(), image, jit, program);
+  return r == CUDA_SUCCESS ? place(context, program, jit.registersMax(), out) : r;
 }
 
 CUresult cuModuleLoadData(CUmodule* out, const void* image) {
@@ -70,10 +71,10 @@ CUresult cuModuleLoad(CUmodule* out, const char* path) {
   std::shared_ptr<Context> context;
   if (CUresult r = enter(context); r != CUDA_SUCCESS) return r;
   if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  JitLogs logs;
+  JitOptions jit;
   std::shared_ptr<const ptx::Program> program;
-  CUresult r = loadProgramFile(context->driver(), path, logs, program);
-  return r == CUDA_SUCCESS ? place(context, program, out) : r;
+  CUresult r = loadProgramFile(context->driver(), path, jit, program);
+  return r == CUDA_SUCCESS ? place(context, program, jit.registersMax(), out) : r;
 }
 
 CUresult cuModuleUnload(CUmodule handle) {

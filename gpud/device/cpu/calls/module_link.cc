@@ -32,7 +32,7 @@ CUresult cuLinkCreate_v2(unsigned int count, CUjit_option* options, void** value
   if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
   if (CUresult r = checkOptions(count, options, values); r != CUDA_SUCCESS) return r;
   const uintptr_t handle = context->driver().linkers().insert(
-      std::make_shared<Linker>(context->driver(), JitLogs(count, options, values)));
+      std::make_shared<Linker>(context->driver(), JitOptions(count, options, values)));
   if (handle == 0) return CUDA_ERROR_OUT_OF_MEMORY;
   *out = reinterpret_cast<CUlinkState>(handle);
   return CUDA_SUCCESS;

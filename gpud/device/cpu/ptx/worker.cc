@@ -16,6 +16,8 @@ namespace {
 
 constexpr uint64_t kFrameBytesMax = uint64_t{1} << 30;
 constexpr size_t kMapAbove = size_t{1} << 20;
+// The strictest that kernels ask for: tiles that the tensor memory accelerator swizzles.
+constexpr uint64_t kSharedAlign = 1024;
 
 size_t round64(size_t n) {
   return (n + 63) & ~size_t{63};
@@ -162,7 +164,8 @@ std::unique_ptr<BlockStorage> Worker::newBlock() {
   b.shared_bytes = launch.shared_bytes;
   b.local_bytes = stride * kLanes * warps;
   size_t shared = (launch.shared_bytes + 127) & ~size_t{127};
-  storage->bytes = 192 + warps * (sizeof(Warp) + 64 + sizeof(std::byte*) + frame + warp_values) +
+  storage->bytes = kSharedAlign + 64 +
+                   warps * (sizeof(Warp) + 64 + sizeof(std::byte*) + frame + warp_values) +
                    block_values + shared + b.local_bytes;
   storage->memory = takeMemory(storage->bytes);
   std::byte* at = storage->memory;
@@ -172,7 +175,8 @@ std::unique_ptr<BlockStorage> Worker::newBlock() {
     return here;
   };
   b.launch = &launch;
-  b.shared = reinterpret_cast<std::byte*>((reinterpret_cast<uint64_t>(at) + 127) & ~uint64_t{127});
+  b.shared = reinterpret_cast<std::byte*>((reinterpret_cast<uint64_t>(at) + kSharedAlign - 1) &
+                                          ~(kSharedAlign - 1));
   at = b.shared + shared;
   b.values = take(block_values);
   b.free_frames = reinterpret_cast<std::byte**>(take(warps * sizeof(std::byte*)));

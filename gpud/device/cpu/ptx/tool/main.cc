@@ -40,23 +40,35 @@ void checkOne(const std::string& where, std::string_view text, Totals& totals) {
   }
 }
 
-// The newest PTX of one image; false when the bytes are no image.
-bool checkImage(const std::string& where, std::span<const std::byte> bytes, Totals& totals) {
-  ModuleImage image;
-  if (readImage(bytes, image) != CUDA_SUCCESS) return false;
+void checkNewest(const std::string& where, const std::vector<ImageEntry>& entries, Totals& totals) {
   const ImageTarget target{.sm = kNewestSm, .takes_cubin = false, .takes_ptx = true};
-  const ImageEntry* entry = chooseEntry(image.entries, target);
+  const ImageEntry* entry = chooseEntry(entries, target);
   if (entry == nullptr) {
     std::printf("%s: no PTX\n", where.c_str());
-    return true;
+    return;
   }
   std::string text, why;
   if (unpackEntry(*entry, text, &why) != CUDA_SUCCESS) {
     std::printf("%s: %s\n", where.c_str(), why.c_str());
     totals.unreadable = true;
-    return true;
+    return;
   }
   checkOne(where, text, totals);
+}
+
+// The newest PTX of one image; false when the bytes are no image.
+bool checkImage(const std::string& where, std::span<const std::byte> bytes, Totals& totals) {
+  ModuleImage image;
+  if (readImage(bytes, image) != CUDA_SUCCESS) return false;
+  checkNewest(where, image.entries, totals);
+  return true;
+}
+
+// Each part of an image that the CPU device linked; false when the bytes are none.
+bool checkLinked(const std::string& where, std::span<const std::byte> bytes, Totals& totals) {
+  ModuleImage image;
+  if (readImage(bytes, image) != CUDA_SUCCESS || image.form != ImageForm::linked) return false;
+  for (const auto& part : image.relocatable) checkNewest(where, part, totals);
   return true;
 }
 
@@ -87,7 +99,8 @@ void checkFile(const std::string& path, Totals& totals) {
                                                    "\x7f"
                                                    "ELF",
                                                    4) == 0;
-  if (file && (is_program ? checkProgram(path, bytes, totals) : checkImage(path, bytes, totals))) {
+  if (file && (is_program ? checkLinked(path, bytes, totals) || checkProgram(path, bytes, totals)
+                          : checkImage(path, bytes, totals))) {
     return;
   }
   std::printf("%s: cannot be read, or holds no PTX and no fatbin\n", path.c_str());
@@ -116,7 +129,7 @@ int main(int argc, char** argv) {
   std::fputs(
       "Usage: farwarp-ptx check FILE...   kernels that load, kernels that are refused and why\n"
       "       farwarp-ptx table           the forms of instructions and their status\n"
-      "FILE is PTX text (.ptx), a fatbin, or a program or library with fatbins in it.\n"
+      "FILE is PTX text (.ptx), a fatbin, what a link gave, or a program or library with fatbins.\n"
       "The exit status of check is 0 when all load, 1 when some are refused, 2 when a file cannot "
       "be read.\n",
       stderr);
