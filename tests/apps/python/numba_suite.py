@@ -18,7 +18,7 @@ PARTS = {
     cudadrv.test_linkable_code cudadrv.test_linker cudadrv.test_managed_alloc
     cudadrv.test_module_callbacks cudadrv.test_nvrtc cudadrv.test_nvvm_driver cudadrv.test_pinned
     cudadrv.test_profiler cudadrv.test_reset_device cudadrv.test_runtime cudadrv.test_select_device
-    cudadrv.test_streams
+    cudadrv.test_streams cudapy.test_multithreads
     """,
     "kernels": """
     cudapy.test_boolean cudapy.test_complex_kernel cudapy.test_constmem
@@ -89,4 +89,5 @@ def main():
         unittest.defaultTestLoader.loadTestsFromModule(module).run(Lines(out))
 
 
-main()
+if __name__ == "__main__":  # some tests start processes, which import this again
+    main()
