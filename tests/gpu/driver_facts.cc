@@ -255,7 +255,10 @@ const std::vector<Case>& harmlessCases() {
        }},
       {"launch, other threads than .reqntid",
        [](auto& s) {
-         return launch(s.kernel("exact"), {1, 1, 1}, {32, 1, 1});
+         // No attribute tells a client what the kernel requires: remotely, the next call that waits
+         // brings the error.
+         const CUresult r = launch(s.kernel("exact"), {1, 1, 1}, {32, 1, 1});
+         return r == CUDA_SUCCESS ? driver.cuCtxSynchronize() : r;
        }},
       {"launch, 64 KiB of dynamic shared memory without the attribute",
        [](auto& s) {

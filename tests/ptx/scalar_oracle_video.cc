@@ -77,6 +77,8 @@ Answer multiplyAdd(const Instruction& in, const Row& row) {
   Signed v = (minus_product ? -product : product) + (minus_c ? -c : c) + (in.has("po") ? 1 : 0);
   if (in.has("shr7")) v >>= 7;
   if (in.has("shr15")) v >>= 15;
+  // The sum has 128 bits, and what is clamped 64 of them.
+  v = extended(static_cast<uint64_t>(v), 64, is_signed);
   return give(in.has("sat") ? clampTo(v, 32, is_signed) : v);
 }
 
